@@ -25,6 +25,7 @@ BENCHMARKS = {
     "fashion-mnist": "benchmarks.fashion_mnist",
     "parity": "benchmarks.parity",
     "text": "benchmarks.text",
+    "spoken-digits": "benchmarks.spoken_digits",
     "large-jpeg": "benchmarks.large_jpeg",
     "same-model": "benchmarks.same_model",
     "int8-speed": "benchmarks.int8_speed",

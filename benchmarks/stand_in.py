@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from skipstone.workflows.demo_sounds import write_sounds
+
 CLOTHES = (
     *("dress", "hat", "longsleeve", "outwear", "pants"),
     *("shirt", "shoes", "shorts", "skirt", "t-shirt"),
@@ -44,7 +46,8 @@ _REVIEWS = {
 
 
 def write_stand_in(folder: Path) -> Path:
-    """clothing/, fashion-mnist/, camvid/, blood-cells/ and text/ in `folder`: some 250 small files.
+    """clothing/, fashion-mnist/, camvid/, blood-cells/, spoken-digits/ and text/ in `folder`: some 320
+    small files.
     What is there already stays."""
     if not (done := folder / "complete").exists():
         rng = np.random.default_rng(0)
@@ -52,6 +55,8 @@ def write_stand_in(folder: Path) -> Path:
         _garments(folder / "fashion-mnist", rng)
         _road(folder / "camvid", rng)
         _cells(folder / "blood-cells", rng)
+        write_sounds(folder / "spoken-digits" / "train", devices=2, per_device=5)
+        write_sounds(folder / "spoken-digits" / "validation", devices=2, per_device=2)
         _texts(folder / "text" / "questions.csv", _QUESTIONS, 30, rng)
         _texts(folder / "text" / "movie-reviews.csv", _REVIEWS, 75, rng)
         done.touch()

@@ -27,14 +27,16 @@ from skipstone.audio.spectrogram import (
     RawWaveform,
 )
 from skipstone.core.errors import DamagedError, DataError
-from skipstone.data.sources import Source, read_source
-from skipstone.inputs.base import Array, DecodedSample, FeatureSpec, Input
+from skipstone.data.sources import Inline, Source, read_source
+from skipstone.inputs.base import Array, DecodedSample, FeatureSpec, Input, SourceWindow
 
 #: Recordings that `fit` reads for the rate and length, and for means and deviations.
 _FIT_SAMPLE = 400
 #: Windows are this much longer than the recordings that have to fit: the silence around them tells
 #: networks where they begin and end.
 _MARGIN_SECONDS = 0.1
+#: A recording longer than this many windows is predicted window by window.
+_LONGER = 1.5
 #: The kind of features by `AudioOptions.audio_features`.
 _KINDS = {"mel": "spectrogram", "mfcc": "statistics", "waveform": "waveform"}
 
@@ -137,6 +139,27 @@ class AudioInput(Input):
 
     def encode(self, raw: DecodedSample) -> dict[str, Array]:
         return {"waveform": raw.value}
+
+    def list_windows(self, source: Source) -> list[SourceWindow]:
+        """Windows that overlap by half, the last one at the end, of a longer recording."""
+        waveform, length = self.read_waveform(source), self.length
+        if len(waveform) <= self.longest_whole:
+            return []
+        begins = list(range(0, len(waveform) - length, max(1, length // 2)))
+        begins.append(len(waveform) - length)
+        return [self.make_window(waveform, begin, 0, source.name) for begin in begins]
+
+    @property
+    def longest_whole(self) -> int:
+        """Samples of the longest recording that is predicted as a whole."""
+        return int(_LONGER * self.length)
+
+    def make_window(self, waveform: Array, begin: int, first: int, name: str) -> SourceWindow:
+        """The window that begins at sample `begin` of a recording whose samples from `first` on
+        are `waveform`."""
+        part = waveform[begin - first : begin - first + self.length]
+        end = (begin + self.length) / self.rate
+        return SourceWindow(Inline(part, name), round(begin / self.rate, 3), round(end, 3))
 
     def draw_record(self, record: Array) -> Array:
         return draw_spectrogram(record, self.rate)

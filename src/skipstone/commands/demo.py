@@ -23,7 +23,10 @@ def demo(
     *,
     task: Annotated[
         str,
-        Argument("classify (digits), segment (digits and their masks) or text (docstrings)"),
+        Argument(
+            "classify (digits), segment (digits and their masks), text (docstrings) or audio "
+            "(synthesised sounds)"
+        ),
     ] = "classify",
     out: Annotated[
         Path | str | None,

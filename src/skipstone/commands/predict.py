@@ -74,18 +74,19 @@ def print_result(result: PredictResult, output: Output) -> None:
     predictions = result.to_json()["predictions"]
     rows = []
     for row in predictions:
+        path = (
+            f"{row['path']} {row['begin']:.2f}-{row['end']:.2f} s" if "end" in row else row["path"]
+        )
         if "error" in row:
-            rows.append([row["path"], "error", row["error"]])
+            rows.append([path, "error", row["error"]])
             continue
         label = row.get("label", "")
         # The share of the pixels with each label says more than its mean probability.
         number = row.get("share", row.get("probability", ""))
         if isinstance(label, list):
-            rows.append(
-                [row["path"], ", ".join(map(str, label)), ", ".join(map(format_percent, number))]
-            )
+            rows.append([path, ", ".join(map(str, label)), ", ".join(map(format_percent, number))])
         else:
-            rows.append([row["path"], label, format_percent(number)])
+            rows.append([path, label, format_percent(number)])
     has_shares = any("share" in row for row in predictions)
     output.print_table(("path", "label", "share" if has_shares else "probability"), rows)
     if result.out is not None:

@@ -50,12 +50,14 @@ class PredictItem:
     relative_path: path relative to the folder that the user named; the file's name if they named a file.
     row: row of a table, from 0; None for other sources.
     problem: why no prediction is possible; "" if none is known.
+    window: (begin, end) in seconds of a part of a recording; None for a whole source.
     """
 
     source: Source
     relative_path: Path
     row: int | None = None
     problem: str = ""
+    window: tuple[float, float] | None = None
 
 
 def list_predict_items(

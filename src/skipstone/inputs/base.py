@@ -220,6 +220,26 @@ class TokenSplitter(Protocol):
         """Substrings that make up the text, and the indices of those that are tokens."""
 
 
+class SourceWindow(NamedTuple):
+    """A part of a source, predicted by itself; `begin` and `end` in seconds."""
+
+    source: Source
+    begin: float
+    end: float
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """An input that takes a window of a longer source."""
+
+    def list_windows(self, source: Source) -> list[SourceWindow]:
+        """Overlapping windows of a source that is longer than one; [] for a shorter source.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+
 @runtime_checkable
 class Playable(Protocol):
     """An input of recordings, which a report shows as pictures with players."""

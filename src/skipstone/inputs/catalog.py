@@ -98,6 +98,7 @@ ENTRIES = (
         find_near_duplicates="skipstone.audio.near_duplicates:find_near_duplicate_recordings",
         audit="skipstone.audio.audit:audit_recordings",
         choose_model="skipstone.audio.auto:choose_audio_model",
+        demo="skipstone.workflows.demo_sounds:SOUNDS",
         nouns=AuditNouns(
             unit="recording",
             duplicate_title="the same recording",

@@ -11,7 +11,7 @@ from typing import Any
 from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
 from skipstone.bundle.output_paths import reject_path_inside_data
-from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.errors import DataError, UsageError, did_you_mean
 from skipstone.core.events import emit_note
 from skipstone.core.registry import INPUTS
 from skipstone.core.settings import Settings
@@ -23,6 +23,8 @@ from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.scores import Scores, compute_scores
 from skipstone.inference.open_model import open_model
 from skipstone.inference.predictor import Failure, Predictor
+from skipstone.inputs.base import Input, Windowed
+from skipstone.inputs.multi_input import list_inputs
 from skipstone.tasks.base import Metric, Prediction
 from skipstone.workflows.prediction_files import (
     PartialPredictions,
@@ -136,6 +138,8 @@ class PredictResult:
 
     Args:
         rows: for each prediction its row of a table, or None.
+        windows: for each prediction the (begin, end) in seconds of its part of a recording, or
+            None.
         out: the folder or table that was written.
     """
 
@@ -143,6 +147,7 @@ class PredictResult:
     runtime: str
     out: Path | None = None
     rows: tuple[int | None, ...] = ()
+    windows: tuple[tuple[float, float] | None, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -154,22 +159,26 @@ class PredictResult:
         return format_result(self, {**limit_facts(answers, "answers"), **facts})
 
     def to_json(self) -> dict[str, Any]:
+        empty = [None] * len(self.predictions)
         return {
             "runtime": self.runtime,
             **({} if self.out is None else {"out": str(self.out)}),
             "predictions": [
-                _to_json(answer, row)
-                for answer, row in zip(
-                    self.predictions, self.rows or [None] * len(self.predictions), strict=True
+                _to_json(answer, row, window)
+                for answer, row, window in zip(
+                    self.predictions, self.rows or empty, self.windows or empty, strict=True
                 )
             ],
         }
 
 
-def _to_json(answer: Prediction | Failure, row: int | None) -> dict[str, Any]:
+def _to_json(
+    answer: Prediction | Failure, row: int | None, window: tuple[float, float] | None
+) -> dict[str, Any]:
     name = answer.name if isinstance(answer, Failure) else answer.meta.name
     fields = {"error": answer.error} if isinstance(answer, Failure) else answer.fields
-    return {"path": name, **({} if row is None else {"row": row}), **fields}
+    place = {} if window is None else {"begin": window[0], "end": window[1]}
+    return {"path": name, **({} if row is None else {"row": row}), **place, **fields}
 
 
 def predict(
@@ -203,6 +212,7 @@ def predict(
     predictor = open_model(bundle, runtime)
     entry = INPUTS[read_bundle_json(bundle)["input"]["name"]]
     items = list_predict_items(sources, texts, input=entry, options=options)
+    items = _split_long_items(items, list_inputs(predictor.input)[0])
     readable = [item for item in items if not item.problem]
     sources_to_read = [item.source for item in readable]
     if out is None:
@@ -227,6 +237,23 @@ def predict(
     return result
 
 
+def _split_long_items(items: Sequence[PredictItem], input: Input) -> list[PredictItem]:
+    """The items, with one for each window of a source that is longer than the model's window."""
+    if not isinstance(input, Windowed):
+        return list(items)
+    parts: list[PredictItem] = []
+    for item in items:
+        try:
+            windows = [] if item.problem else input.list_windows(item.source)
+        except DataError:  # predicting reports it
+            windows = []
+        parts += [
+            replace(item, source=window.source, window=(window.begin, window.end))
+            for window in windows
+        ] or [item]
+    return parts
+
+
 def _result(
     predictor: Predictor,
     items: Sequence[PredictItem],
@@ -239,7 +266,9 @@ def _result(
         Failure(item.source.name, item.problem) if item.problem else next(remaining)
         for item in items
     ]
-    return PredictResult(merged, predictor.runtime.name, out, tuple(item.row for item in items))
+    rows = tuple(item.row for item in items)
+    windows = tuple(item.window for item in items)
+    return PredictResult(merged, predictor.runtime.name, out, rows, windows)
 
 
 def reject_swapped_arguments(model: Path, data: Path) -> None:
