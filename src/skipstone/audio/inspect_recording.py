@@ -120,8 +120,8 @@ def draw_spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
     sums = np.concatenate([np.zeros((len(spectrum), 1)), np.cumsum(spectrum, axis=1)], axis=1)
     energies = (sums[:, stops] - sums[:, starts[:-1]]) / (stops - starts[:-1])
     decibels = 10 * np.log10(energies + 1e-10)
-    shown = np.clip((decibels - decibels.max()) / _DRAWN_RANGE + 1, 0, 1)
-    return np.asarray(np.rint(255 * shown.T[::-1]), np.uint8)[:, :, None]
+    brightness = np.clip((decibels - decibels.max()) / _DRAWN_RANGE + 1, 0, 1)
+    return np.asarray(np.rint(255 * brightness.T[::-1]), np.uint8)[:, :, None]
 
 
 def make_recording_preview(data: bytes | np.ndarray, side: int) -> np.ndarray | None:

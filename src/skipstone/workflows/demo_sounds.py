@@ -33,12 +33,12 @@ def synthesise(make: Callable[[np.ndarray, Rng], np.ndarray], device: int, rng: 
     """A sound as a device records it: with its own level, echo and noise."""
     times = np.arange(round(_RATE * _SECONDS * rng.uniform(0.7, 1.0))) / _RATE
     sound = make(times, rng)
-    own = np.random.default_rng(device)
-    delay = int(own.integers(8, 80))
+    device_rng = np.random.default_rng(device)
+    delay = int(device_rng.integers(8, 80))
     echo = np.concatenate([np.zeros(delay), sound[:-delay]])
-    mixed = sound / np.abs(sound).max() + own.uniform(0.1, 0.5) * echo
-    noise = rng.normal(0, own.uniform(0.002, 0.03), len(mixed))
-    return np.asarray(0.6 * own.uniform(0.3, 1.0) * (mixed + noise))
+    mixed = sound / np.abs(sound).max() + device_rng.uniform(0.1, 0.5) * echo
+    noise = rng.normal(0, device_rng.uniform(0.002, 0.03), len(mixed))
+    return np.asarray(0.6 * device_rng.uniform(0.3, 1.0) * (mixed + noise))
 
 
 def _make_siren(times: np.ndarray, rng: Rng) -> np.ndarray:
