@@ -174,6 +174,14 @@ def test_palettes_that_agree_are_read_by_index(
     assert np.array_equal(load_codes(manifest), order[make_scene(0)[1]])
 
 
+def test_a_common_palette_gives_the_classes_their_colours(tmp_path: Path) -> None:
+    write_palette_masks(tmp_path, [(BLACK, RED, BLUE)] * 2)
+    manifest = read_manifest(tmp_path, ReadOptions(class_names=NAMES))
+    assert manifest.schema["colours"] == [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
+    assert "In the masks 0 is ground, 1 is square, 2 is disc." in manifest.notes
+    assert np.array_equal(load_codes(manifest, 1), make_scene(1)[1])
+
+
 def test_palettes_without_an_answer_are_refused(tmp_path: Path) -> None:
     write_palette_masks(tmp_path, [(BLACK, RED, RED), (BLACK, BLUE, RED)])
     with pytest.raises(UsageError, match="do not tell the classes apart: index 1 is #ff0000 in"):

@@ -8,7 +8,7 @@ the colours decide.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from skipstone.core.disk import open_regular, read_regular
@@ -41,12 +41,14 @@ class MaskValues:
         folder: the folder of the first mask.
         difference: how two palettes differ, if therefore the colours decide; the colours are then
             in `values` as greys if all are grey, else in `colours`.
+        palette: {index: colour}, if all palettes agree and a colour has one index.
     """
 
     values: tuple[int, ...]
     colours: tuple[int, ...]
     folder: Path = Path()
     difference: str = ""
+    palette: Mapping[int, int] = field(default_factory=dict)
 
     def has_soft_edges(self) -> bool:
         """Whether the indices look like antialiased edges between 0 and 255: greys up to nearly
@@ -85,10 +87,24 @@ def collect_mask_values(root: Path, paths: Sequence[str]) -> MaskValues:
     values = {value for mask in indexed for value in mask.pixels.tolist()}
     if difference:
         colours |= {mask.colour_of(value) for mask in indexed for value in mask.pixels.tolist()}
-        is_grey = all(colour == grey_colour(colour & 255) for colour in colours)
+        is_grey = all(map(_is_grey, colours))
         values = {colour & 255 for colour in colours} if is_grey else set()
         colours = set() if is_grey else colours
-    return MaskValues(tuple(sorted(values)), tuple(sorted(colours)), folder, difference)
+    palette = {
+        value: mask.colour_of(value)
+        for mask in indexed
+        if mask.kind == "palette" and not difference
+        for value in mask.pixels.tolist()
+    }
+    is_shown = len({*palette.values()}) == len(palette) and not all(map(_is_grey, palette.values()))
+    return MaskValues(
+        *(tuple(sorted(values)), tuple(sorted(colours)), folder, difference),
+        palette if is_shown else {},
+    )
+
+
+def _is_grey(colour: int) -> bool:
+    return bool(colour == grey_colour(colour & 255))
 
 
 def _decode_distinct(root: Path, paths: Sequence[str]) -> list[MaskPixels | str]:
@@ -177,7 +193,7 @@ def find_palette_difference(masks: Mapping[str, MaskPixels]) -> str:
         return ""
     indices = {index for by_index in palettes.values() for index in by_index}
     if greys_are_colours == (grey_indices <= indices):
-        if all(colour == grey_colour(colour & 255) for colour in colours):
+        if all(map(_is_grey, colours)):
             raise _unclear_palettes_error(difference)
         return ""
     return difference if greys_are_colours else ""
@@ -274,13 +290,13 @@ def _infer_classes(found: MaskValues, root: Path) -> tuple[MaskTable, list[str]]
             "No classes.csv: the masks hold only 0 and 255, read as background and foreground."
         ]
     class_values = [value for value in found.values if value != IGNORE_INDEX]
-    rows = [MaskRow(value, None, str(value)) for value in class_values]
+    rows = [MaskRow(value, found.palette.get(value), str(value)) for value in class_values]
     notes = [
         f"No classes.csv: {pluralize(len(class_values), 'class', 'classes')} named after the indices "
         f"in the masks ({join_limited(map(str, class_values), 6)}); to name them: --class-names."
     ]
     if IGNORE_INDEX in found.values:
-        rows.append(MaskRow(IGNORE_INDEX, None, None))
+        rows.append(MaskRow(IGNORE_INDEX, found.palette.get(IGNORE_INDEX), None))
         notes.append("Pixels of index 255 are ignored by default (to ignore others: --ignore).")
     return MaskTable(tuple(rows)), notes
 
@@ -332,4 +348,4 @@ def build_named_class_table(
 
 def _format_value(row: MaskRow) -> str:
     """The index or colour, as users write it."""
-    return format_colour(row.colour) if row.colour is not None else str(row.value)
+    return str(row.value) if row.value is not None else format_colour(row.colour or 0)

@@ -404,3 +404,25 @@ def test_a_crf_pulls_a_rough_answer_to_the_pictures_edges() -> None:
     )
     assert (after == truth).mean() > 0.98 > (before == truth).mean()
     assert SegmentationTask(SegmentOptions(crf="off"), CLASSES).optional_postprocessors() == {}
+
+
+def test_another_palette_than_the_models_is_refused(tmp_path: Path) -> None:
+    """Classes named after indices: the same index in another colour is another class."""
+    for name, colours in (("a", [0, 0, 0, 255, 0, 0]), ("b", [0, 0, 0, 0, 0, 255])):
+        for number in range(2):
+            mask = Image.fromarray((make_scene(number)[1] > 0).astype(np.uint8)).copy()
+            mask.putpalette(colours)
+            (tmp_path / name / "masks").mkdir(parents=True, exist_ok=True)
+            mask.save(tmp_path / name / f"masks/{number}.png")
+            (tmp_path / name / "images").mkdir(exist_ok=True)
+            Image.fromarray(make_scene(number)[0]).save(tmp_path / name / f"images/{number}.png")
+    manifest = read_manifest(tmp_path / "a")
+    model = SegmentationTask(SegmentOptions(), manifest.schema)
+    target = manifest.column_values("target")[0]
+    assert np.array_equal(model.target_loader(manifest)(target), make_scene(0)[1] > 0)
+    with pytest.raises(DataError, match="index 1 is #0000ff in these masks and #ff0000") as no:
+        model.target_loader(read_manifest(tmp_path / "b"))
+    assert "name,r,g,b" in str(no.value.hint)
+    (tmp_path / "b/classes.csv").write_text("name,r,g,b\n1,0,0,255\n0,0,0,0\n")
+    renamed = read_manifest(tmp_path / "b")
+    assert np.array_equal(model.target_loader(renamed)(target), make_scene(0)[1] > 0)

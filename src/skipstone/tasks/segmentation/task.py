@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from skipstone.bundle.architecture import ComponentConfig
 from skipstone.core import events
 from skipstone.core.errors import DataError
-from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, default_palette
+from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, default_palette, format_colour
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks.base import (
     Difference,
@@ -156,10 +157,26 @@ class SegmentationTask(TaskDefaults):
                 f"The model has no class {', '.join(unknown)}: these pixels of the masks are not "
                 "scored."
             )
+        self._reject_other_palette(table, manifest.root)
         codes = np.full(256, IGNORE_INDEX, np.uint8)
         for code, name in enumerate(table.names):
             codes[code] = self.labels.index_of(name) if name in self.labels else IGNORE_INDEX
         return MaskLoader(manifest.root, table, codes)
+
+    def _reject_other_palette(self, table: MaskTable, root: Path) -> None:
+        """DataError if classes named after indices have other colours than in the model's data."""
+        own_colours = {row.name: row.colour for row in self.table.rows}
+        for row in table.rows:
+            colour = own_colours.get(row.name)
+            if row.name != str(row.value) or colour is None or row.colour in (None, colour):
+                continue
+            raise DataError(
+                f"{root}: index {row.value} is {format_colour(row.colour or 0)} in these masks and "
+                f"{format_colour(colour)} in those of the model, so the indices are not the same "
+                "classes.",
+                hint=f"Name the classes of the model in {root / 'classes.csv'}, with their colours "
+                "in these masks: name,r,g,b",
+            )
 
     def encode_target(self, value: Any, meta: SampleMeta | None = None) -> dict[str, Tensor]:
         import torch
