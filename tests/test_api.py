@@ -6,9 +6,12 @@ import inspect
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from PIL import Image
 
 import skipstone
 from skipstone.core.errors import UsageError
@@ -91,10 +94,70 @@ def test_what_may_be_given(
     class DataFrame:
         def to_csv(self) -> None: ...
 
-    with pytest.raises(UsageError, match=r"type DataFrame.*to_csv\('labels.csv'"):
+    with pytest.raises(TypeError, match=r"type DataFrame.*to_csv\('labels.csv'"):
         skipstone.train(DataFrame())  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="expected a path, not a value of type int"):
+    with pytest.raises(TypeError, match="expected a path, not a value of type int"):
         skipstone.load(7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"load\(model\)\.predict"):
+        skipstone.predict(model, 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="epochs is 'five'"):
+        skipstone.train(photos, epochs="five")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK"])
+def test_a_picture_in_memory_is_predicted_as_its_file(
+    mode: str, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    loaded = skipstone.load(model)
+    with Image.open(photos / CLASSES[0] / "1.jpg") as photo:
+        picture = photo.convert("RGB").convert(mode)
+    file = tmp_path / "a.tiff"
+    picture.save(file)
+    (from_file, in_memory) = loaded.predict([file, picture])
+    assert in_memory.fields["label"] == from_file.fields["label"]
+    difference = in_memory.fields["probability"] - from_file.fields["probability"]
+    assert abs(difference) < (0.1 if mode == "CMYK" else 1e-5)
+    (alone,) = loaded.predict(picture)
+    assert alone.fields["probability"] == pytest.approx(in_memory.fields["probability"], abs=1e-5)
+
+
+def test_a_turned_picture_is_turned_back(model: Path, photos: Path) -> None:
+    loaded = skipstone.load(model)
+    with Image.open(photos / CLASSES[0] / "1.jpg") as photo:
+        upright, turned = photo.convert("RGB"), photo.convert("RGB").rotate(90, expand=True)
+    turned.getexif()[0x0112] = 6
+    first, second = loaded.predict([upright, turned])
+    assert first.fields["probability"] == pytest.approx(second.fields["probability"], abs=1e-6)
+
+
+def test_a_table_in_memory_gives_its_paths(model: Path, photos: Path) -> None:
+    loaded = skipstone.load(model)
+    files = [str(path) for path in sorted(photos.glob("*/1.jpg"))]
+    frame = pa.table({"number": [1, 2, 3], "path": files, "remark": ["", "x", ""]})
+    assert repr(loaded.predict(frame)) == repr(loaded.predict(files))
+    with pytest.raises(TypeError, match="unclear which column holds the paths: a, b"):
+        loaded.predict(pa.table({"a": files, "b": files}))
+    for wrong in (None, 3, [3.5], {"a": 1}.keys):
+        with pytest.raises(TypeError, match="cannot predict for a value of type"):
+            loaded.predict(wrong)  # type: ignore[arg-type]
+
+
+def test_results_are_tables(model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = skipstone.predict(model, photos)
+    scores = skipstone.evaluate(model, photos)
+    for result in (answers, scores, skipstone.list_models(), skipstone.audit(photos)):
+        page = result._repr_html_()
+        assert page.startswith(f"<p><b>{type(result).__name__}</b></p><table><tr><th>")
+        assert page.count("<tr>") == min(len(result.table_rows()), 20) + 1
+    assert "<td>accuracy</td>" in scores._repr_html_()
+    fake = SimpleNamespace(DataFrame=lambda rows: rows)
+    monkeypatch.setitem(sys.modules, "pandas", fake)
+    assert [row["path"] for row in answers.to_frame()] == [
+        row["path"] for row in answers.to_json()["predictions"]
+    ]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UsageError, match="pip install pandas"):
+        answers.to_frame()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -339,3 +340,19 @@ def test_a_table_of_pictures(tmp_path: Path) -> None:
 def test_nothing_is_refused(model: Path) -> None:
     with pytest.raises(UsageError, match="nothing to predict"):
         skipstone.predict(model)
+
+
+def test_a_text_in_the_place_of_a_file_says_the_flag(model: Path, run: Run) -> None:
+    found = run("predict", model, "Where is Paris?")
+    assert found.code == 2
+    assert "the file 'Where is Paris?' does not exist" in found.err
+    assert "--text 'Where is Paris?'" in found.err
+
+
+def test_a_folder_of_the_wrong_kind_is_one_sentence(
+    model: Path, photo_folder: Path, run: Run
+) -> None:
+    found = run("predict", model, photo_folder)
+    assert found.code == 2
+    assert re.search(r"holds only \d+ files that are not text; nothing to predict", found.err)
+    assert len(found.err.splitlines()) <= 3

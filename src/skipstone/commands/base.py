@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from skipstone.core.errors import UsageError
+from skipstone.core.errors import UsageError, WrongTypeError
 from skipstone.core.events import LinePrinter, has_listener, use_listener
 from skipstone.core.formatting import to_flag
 from skipstone.core.options import Range, int_range, parse_text
@@ -233,7 +233,7 @@ def to_path(value: Path | str) -> Path: ...
 @overload
 def to_path(value: Path | str | None) -> Path | None: ...
 def to_path(value: Path | str | None) -> Path | None:
-    """A path with `~` expanded; None stays None. UsageError for another type."""
+    """A path with `~` expanded; None stays None. WrongTypeError for another type."""
     if value is None:
         return None
     try:
@@ -243,14 +243,19 @@ def to_path(value: Path | str | None) -> Path | None:
         if hasattr(value, "to_csv"):
             hint = "Save it: to_csv('labels.csv', index=False), and give 'labels.csv'."
         message = f"expected a path, not a value of type {type(value).__name__}."
-        raise UsageError(message, hint=hint) from None
+        raise WrongTypeError(message, hint=hint) from None
 
 
 def to_list(value: T | str | Iterable[T | str]) -> list[T | str]:
     """One path or text, or several, as a list."""
     if isinstance(value, str | Path):
         return [value]
-    return list(typing.cast("Iterable[T | str]", value))
+    if not isinstance(value, Iterable) or hasattr(value, "columns"):
+        raise WrongTypeError(
+            f"expected a path or several, not a value of type {type(value).__name__}.",
+            hint="Arrays, pictures and tables in memory: skipstone.load(model).predict(value)",
+        )
+    return list(value)
 
 
 # --- commands ---------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 from skipstone.commands.base import Argument, Command, Output, command_function
 from skipstone.core.registry import BACKBONES
+from skipstone.core.results import TableResult
 from skipstone.core.specs import BackboneSpec, resolve_target
 
 
 @dataclass(frozen=True)
-class ModelsResult:
+class ModelsResult(TableResult):
     """The result of `models`: one row per model."""
 
     rows: list[dict[str, Any]]
@@ -23,6 +24,9 @@ class ModelsResult:
         return format_result(
             self, {row["name"]: row["summary"] or row["source"] for row in self.rows}
         )
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        return self.rows
 
     def to_json(self) -> dict[str, Any]:
         return {"models": self.rows}

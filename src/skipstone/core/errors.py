@@ -3,6 +3,7 @@
     SkipstoneError              exit code 1
     ├── UsageError (ValueError) exit code 2: an argument, an option or the data cannot be used
     │   ├── DataError           ... because of a file or a row of the data
+    │   ├── WrongTypeError (TypeError) ... because a value has the wrong type
     │   └── MissingExtra        ... because an optional package is not installed
     ├── Refusal                 exit code 1: valid, but declined, with the reason
     ├── DamagedError            exit code 1: a stored file was changed or cut
@@ -43,6 +44,10 @@ class UsageError(SkipstoneError, ValueError):
 
 class DataError(UsageError):
     """A file or a row of the user's data cannot be used; the message names it."""
+
+
+class WrongTypeError(UsageError, TypeError):
+    """A value from Python has a type that is not allowed."""
 
 
 class MissingExtra(UsageError):

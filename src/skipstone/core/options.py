@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypedDict, TypeVar, Unpack
 
-from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.errors import UsageError, WrongTypeError, did_you_mean
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ def options_to_json(options: Any) -> dict[str, Any]:
 
 
 def check_types(owner: str, options_type: type[Any], values: Mapping[str, Any]) -> None:
-    """UsageError that names every value whose type its field does not allow.
+    """WrongTypeError that names every value whose type its field does not allow.
 
     A whole number is a float, too; a list is a tuple. Types that JSON cannot have are not checked.
     """
@@ -229,7 +229,7 @@ def check_types(owner: str, options_type: type[Any], values: Mapping[str, Any]) 
         if name in kinds and not has_type(kinds[name], value)
     ]
     if problems:
-        raise UsageError(f"{owner!r}: {'; '.join(problems)}.")
+        raise WrongTypeError(f"{owner!r}: {'; '.join(problems)}.")
 
 
 def has_type(kind: Any, value: Any) -> bool:

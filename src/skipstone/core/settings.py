@@ -17,12 +17,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.errors import UsageError, WrongTypeError, did_you_mean
 from skipstone.core.formatting import join_limited, to_flag
 from skipstone.core.options import (
     OptionSpec,
     describe_allowed,
     get_spec,
+    has_type,
     is_allowed,
     literal_values,
     parse_text,
@@ -195,6 +196,7 @@ class Settings:
         self._used: set[str] = set()
         known = known_settings()
         problems = []
+        error: type[UsageError] = UsageError
         for name in self.values:
             if name not in known:
                 hint = suggest_option(name, [*known, *_COMMAND_PARAMETERS])
@@ -203,8 +205,10 @@ class Settings:
                 setting = known[name][0]
                 allowed = describe_allowed(setting.kind, setting.spec)
                 problems.append(f"{name} is {self.values[name]!r:.60}; allowed: {allowed}.")
+                if not any(s.choices or has_type(s.kind, self.values[name]) for s in known[name]):
+                    error = WrongTypeError
         if problems:
-            raise UsageError("; ".join(problems))
+            raise error("; ".join(problems))
 
     def values_for(self, options_type: type[Any] | None) -> dict[str, Any]:
         """The given values that `options_type` has a field for."""

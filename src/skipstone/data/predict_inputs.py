@@ -7,6 +7,7 @@ says what a row is: its "cells" hold the source, or name its "files".
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -121,6 +122,11 @@ def _file(name: str | Path, input: InputSpec) -> PredictItem:
         if (address := parse_url(path)) is not None:
             problem = (
                 f"{address} is a URL; skipstone does not download. Download it, then name the file"
+            )
+        elif input.row_content == "cells" and (" " in str(path) or not path.suffix):
+            text = shlex.quote(str(name))
+            raise UsageError(
+                f"the file {text} does not exist.", hint=f"To predict for the text itself: --text {text}"
             )
         elif any(char in str(path) for char in "*?["):
             raise UsageError(

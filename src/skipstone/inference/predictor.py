@@ -8,22 +8,24 @@ They differ only in the runtime they pass and in what they do with the result.
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Union
 
 import numpy as np
 
 from skipstone.core import events
-from skipstone.core.errors import DataError
+from skipstone.core.errors import DataError, WrongTypeError
 from skipstone.data.manifest import Manifest
 from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import FileRef, Inline, Source
-from skipstone.inputs.base import Input
+from skipstone.inputs.base import Input, TokenSplitter
+from skipstone.inputs.multi_input import list_inputs
 from skipstone.tasks.base import Post, Prediction, Record, Task
 
 
@@ -48,6 +50,9 @@ class Runtime(Protocol):
     # the outputs of these arrays, without copying them again. Latencies are measured with it.
 
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 DEFAULT_BATCH_SIZE = 32
 #: Values in one batch at most (32 photos at 224): larger samples come in smaller batches.
 MAX_BATCH_VALUES = 32 * 224 * 224 * 3
@@ -55,8 +60,10 @@ MAX_BATCH_VALUES = 32 * 224 * 224 * 3
 _BATCH_DIMENSIONS = 4
 DECODE_THREADS = min(4, os.cpu_count() or 1)
 
-#: What a user may pass: a path, a file's bytes, an array (H, W, C), or a Source.
-SourceLike = Source | Path | str | bytes | np.ndarray
+#: What a user may pass: a path, a file's bytes, an array (H, W, C), a PIL image, or a Source.
+SourceLike = Union[Source, Path, str, bytes, np.ndarray, "Image"]
+#: Modes of PIL images that a PNG holds as they are.
+_PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +217,15 @@ class Predictor:
     def predict(
         self, sources: SourceLike | Iterable[SourceLike], batch_size: int = DEFAULT_BATCH_SIZE
     ) -> list[Prediction | Failure]:
-        """All of `stream_predictions`; for one source a list of one."""
-        source_list = _as_list(sources)
+        """All of `stream_predictions`; for one source a list of one. Of a table (a DataFrame) each
+        row is a source: a text or the path of a file, as the model reads.
+
+        Raises:
+            WrongTypeError: a source of another type; or it is unclear which column of a table to read.
+        """
+        source_list = _as_list(
+            sources, is_text=isinstance(list_inputs(self.input)[0], TokenSplitter)
+        )
         answers = list(self.stream_predictions(source_list, batch_size))
         assert len(answers) == len(source_list), "one prediction or failure per source"
         return answers
@@ -319,13 +333,44 @@ def stack_arrays(
     return batch
 
 
-def _as_list(sources: SourceLike | Iterable[SourceLike]) -> list[SourceLike]:
+def _as_list(sources: Any, *, is_text: bool = False) -> list[SourceLike]:
     """Sources as a list. One path (an iterable of letters) or one image (of rows) is one source."""
     if isinstance(sources, np.ndarray):
         return list(sources) if sources.ndim == _BATCH_DIMENSIONS else [sources]
-    if isinstance(sources, FileRef | Inline | Path | str | bytes):
+    if hasattr(sources, "columns"):
+        return _read_frame(sources, is_text)
+    if not isinstance(sources, Iterable) or isinstance(
+        sources, FileRef | Inline | Path | str | bytes
+    ):
         return [sources]
     return list(sources)
+
+
+def _read_frame(frame: Any, is_text: bool) -> list[SourceLike]:
+    """The rows of a table in memory (pandas, polars, Arrow): texts, or paths of files."""
+    import pyarrow as pa
+
+    table = frame if isinstance(frame, pa.Table) else pa.table(frame)
+    kinds = {name: table.schema.field(name).type for name in table.column_names}
+    strings = [name for name, kind in kinds.items() if _is_string(kind)]
+    usual = ("text", "texts") if is_text else ("path", "file", "filename", "image")
+    named = [name for name in strings if name.lower() in usual]
+    if len(named or strings) != 1:
+        what = "the texts" if is_text else "the paths"
+        raise WrongTypeError(
+            f"it is unclear which column holds {what}: {', '.join(table.column_names)}.",
+            hint=f"Give that one alone, such as frame[[{(strings or ['text'])[0]!r}]].",
+        )
+    cells = table[(named or strings)[0]].to_pylist()
+    if is_text:
+        return [Inline("" if cell is None else cell, f"row {n}") for n, cell in enumerate(cells)]
+    return [Path(cell or "") for cell in cells]
+
+
+def _is_string(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def concatenate_outputs(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -335,12 +380,27 @@ def concatenate_outputs(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, 
 
 
 def as_source(source: SourceLike) -> Source:
-    """A path, bytes or array as a Source."""
+    """A path, bytes, array or PIL image as a Source. WrongTypeError for anything else."""
+    from PIL import Image, ImageOps
+
     if isinstance(source, FileRef | Inline):
         return source
     if isinstance(source, str | Path):
         return FileRef(Path(source))
-    return Inline(source)
+    if isinstance(source, bytes | np.ndarray):
+        return Inline(source)
+    if isinstance(source, Image.Image):  # as a file, so that every mode is decoded as in training
+        picture = ImageOps.exif_transpose(source)
+        if picture.mode not in _PNG_MODES:
+            picture = picture.convert("RGB")
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        return Inline(content.getvalue(), "picture")
+    raise WrongTypeError(
+        f"cannot predict for a value of type {type(source).__name__}.",
+        hint="Allowed: paths, bytes of files, arrays (height, width, channels), PIL images, and "
+        "tables (DataFrame) of texts or paths.",
+    )
 
 
 def _in_batches(

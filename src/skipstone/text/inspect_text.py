@@ -50,5 +50,8 @@ def is_blank_file(file: Path) -> bool:
         return False
 
 
-def accept_any_file(name: str, head: bytes) -> None:
-    """No reason to skip a file in prediction: texts have names of all kinds (README, mail.eml)."""
+def not_text_reason(name: str, head: bytes) -> str | None:
+    """Texts have names of all kinds (README, mail.eml); a NUL byte is in none of them, except in
+    UTF-16 with its mark."""
+    is_wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return "files that are not text" if b"\0" in head and not is_wide else None

@@ -14,6 +14,7 @@ from skipstone.bundle.output_paths import reject_path_inside_data
 from skipstone.core.errors import DataError, UsageError, did_you_mean
 from skipstone.core.events import emit_note
 from skipstone.core.registry import INPUTS
+from skipstone.core.results import TableResult
 from skipstone.core.settings import Settings
 from skipstone.data.options import TABLE_SOURCE_OPTIONS, ReadOptions
 from skipstone.data.predict_inputs import STANDARD_INPUT, PredictItem, list_predict_items
@@ -40,12 +41,13 @@ from skipstone.workflows.run_result import (
     format_result,
     format_skill,
     limit_facts,
+    metric_table_rows,
     skill_to_json,
 )
 
 
 @dataclass(frozen=True)
-class EvaluateResult:
+class EvaluateResult(TableResult):
     """Scores of a model on labelled data; `measures` says what they are. Exit code 1 when files
     could not be read."""
 
@@ -70,6 +72,9 @@ class EvaluateResult:
         facts = {"on": self.scores.split, **metrics, **format_skill(self.scores)}
         counts = {"unreadable": failed or None, "unknown labels": sum(unknown.values()) or None}
         return format_result(self, {**facts, **counts, "runtime": self.runtime})
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        return metric_table_rows(self.metrics)
 
     def to_json(self) -> dict[str, Any]:
         evaluation = self.scores.evaluation
@@ -133,7 +138,7 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class PredictResult:
+class PredictResult(TableResult):
     """One prediction or failure per source, in order. Exit code 1 if there are failures.
 
     Args:
@@ -157,6 +162,17 @@ class PredictResult:
         answers = {f"answer {index}": answer for index, answer in enumerate(self.predictions)}
         facts = {"written": self.out, "runtime": self.runtime}
         return format_result(self, {**limit_facts(answers, "answers"), **facts})
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        """Without the lists of candidates."""
+        return [
+            {
+                name: ", ".join(map(str, value)) if isinstance(value, list) else value
+                for name, value in row.items()
+                if name not in ("top", "probabilities")
+            }
+            for row in self.to_json()["predictions"]
+        ]
 
     def to_json(self) -> dict[str, Any]:
         empty = [None] * len(self.predictions)

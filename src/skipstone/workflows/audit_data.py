@@ -19,6 +19,7 @@ from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_warning
 from skipstone.core.formatting import join_command_line, relative_path
 from skipstone.core.registry import INPUTS
+from skipstone.core.results import TableResult
 from skipstone.core.settings import Settings
 from skipstone.core.specs import resolve_target
 from skipstone.data.exclude import read_exclude_list
@@ -38,7 +39,7 @@ _EXCLUDE_HASH = "exclude_sha256"
 
 
 @dataclass(frozen=True)
-class AuditResult:
+class AuditResult(TableResult):
     """The result of `audit`.
 
     Args:
@@ -63,6 +64,13 @@ class AuditResult:
         }
         facts = {"data": self.data, **notes, "rows": f"{self.audit.counts['rows']:,}"}
         return format_result(self, {**facts, **(kinds or {"findings": "none"}), **self.files})
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        """The findings."""
+        return [
+            {"kind": finding.kind, "message": finding.message, "files": len(finding.paths)}
+            for finding in self.audit.findings
+        ]
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -24,6 +24,7 @@ from skipstone.core.errors import DamagedError, SkipstoneError, UsageError, did_
 from skipstone.core.formatting import to_flag
 from skipstone.core.options import options_to_json
 from skipstone.core.registry import BACKBONES, INPUTS, TASKS
+from skipstone.core.results import TableResult
 from skipstone.core.settings import Settings
 from skipstone.core.specs import InputSpec
 from skipstone.core.strict_json import JsonFields
@@ -139,7 +140,7 @@ class ModelRow(JsonFields):
 
 
 @dataclass(frozen=True)
-class CompareResult:
+class CompareResult(TableResult):
     """The result of `compare`.
 
     Args:
@@ -161,6 +162,16 @@ class CompareResult:
             )
             rows[row.name] = f"{score}{row.latency['median_ms']:.2f} ms, {format_bytes(row.bytes)}"
         return format_result(self, rows)
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        """Estimates as their value."""
+        return [
+            {
+                name: value.get("value") if isinstance(value, dict) else value
+                for name, value in row.items()
+            }
+            for row in self.to_json()["models"]
+        ]
 
     def to_json(self) -> dict[str, Any]:
         return {"models": [row.to_json() for row in self.rows], "threads": self.threads}

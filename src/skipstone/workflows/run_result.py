@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.core.formatting import relative_path
+from skipstone.core.results import TableResult
 from skipstone.report.blocks import MetricValue
 from skipstone.report.text_format import escape_control_characters, format_interval, format_metric
 
@@ -45,6 +46,10 @@ def format_metrics(metrics: Mapping[str, Estimate], measures: Sequence[Metric]) 
         for measure in measures
         if measure.name in metrics
     }
+
+
+def metric_table_rows(metrics: Mapping[str, Estimate]) -> list[dict[str, Any]]:
+    return [{"metric": name, **estimate.to_json()} for name, estimate in metrics.items()]
 
 
 def format_metric_interval(estimate: Estimate, measure: Metric) -> str:
@@ -85,7 +90,7 @@ def limit_facts(facts: Mapping[str, object], what: str) -> dict[str, object]:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class RunResult:
+class RunResult(TableResult):
     """A finished run.
 
     Args:
@@ -142,6 +147,9 @@ class RunResult:
     @property
     def exit_code(self) -> int:
         return 0 if self.verification.ok else 1
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        return metric_table_rows(self.metrics)
 
     def extra_facts(self) -> dict[str, object]:
         """Lines of the subclass, shown between the metrics and the paths."""
