@@ -121,7 +121,7 @@ def test_one_suffix_of_two_inputs_needs_a_decision(tmp_path: Path) -> None:
         (["cat/sub/1.wav"], "only one class (sub); .* Put recordings of something else"),
         (["train_recordings/1.wav", "test/2.wav"], "look like parts of a data set"),
         (["x/1.bin"], "holds no pictures and no recordings (1 file skipped"),
-        (["x/1.bin"], "TIFF and HEIC; .wav, .flac."),
+        (["x/1.bin"], "TIFF, PPM and HEIC; .wav, .flac."),
     ],
 )
 def test_errors_name_what_is_there(tmp_path: Path, names: list[str], words: str) -> None:

@@ -195,3 +195,17 @@ def test_one_class_and_no_class_say_what_to_do(tmp_path: Path) -> None:
     write_folders(tmp_path / "one", [("a text", "x")])
     with pytest.raises(UsageError, match="only one class"):
         read_manifest(tmp_path / "one")
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_json_lines_may_end_in_json(tmp_path: Path, start: str) -> None:
+    lines = write_jsonl(tmp_path / "a.jsonl", ROWS).read_text(encoding="utf-8")
+    (tmp_path / "a.json").write_text(start + lines, encoding="utf-8")
+    check(read_manifest(tmp_path / "a.json"))
+
+
+@pytest.mark.parametrize("text", ['{"text": "a"}', '[{"text": "a"},\n{"text": "b"}]', "1\n2\n", ""])
+def test_one_json_document_is_no_table(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="is one JSON document"):
+        read_manifest(tmp_path / "a.json")

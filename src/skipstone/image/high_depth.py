@@ -23,7 +23,12 @@ from PIL import Image, PngImagePlugin
 
 from skipstone.image.decode import compute_boxes, record_shape
 from skipstone.image.geometry import affine_to_source
-from skipstone.image.picture_file import MAX_PIXELS, UnreadableImage, convert_parser_errors
+from skipstone.image.picture_file import (
+    MAX_PIXELS,
+    UnreadableImage,
+    convert_parser_errors,
+    drop_long_texts,
+)
 from skipstone.image.tiff import MAX_VALUES, NeedsPackage, read_tiff, read_tiff_layout
 
 #: Most channels of a file: its record has as many, at the size of the model's images.
@@ -195,7 +200,7 @@ def _read_npy(data: bytes) -> np.ndarray:
 
 def _read_deep_png(data: bytes) -> np.ndarray:
     """16 bits per channel, grey or RGB; Pillow reduces RGB to 8."""
-    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    image = PngImagePlugin.PngImageFile(io.BytesIO(drop_long_texts(data)))
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImage(
             "too large", f"{image.width} x {image.height} pixels are too many to read"

@@ -6,6 +6,8 @@ Needs Pillow only (and pillow-heif for HEIC). The stand-alone script embeds the 
 from __future__ import annotations
 
 import io
+import re
+import zlib
 from typing import Any
 
 from PIL import (
@@ -100,9 +102,9 @@ def _open(data: bytes) -> Any:
         raise UnreadableImage("empty", "the file is empty")
     stream = io.BytesIO(data)
     if data[:3] == b"\xff\xd8\xff":  # also an MPO, whose first image is the photo
-        return JpegImagePlugin.JpegImageFile(stream)
+        return _open_jpeg(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return PngImagePlugin.PngImageFile(stream)
+        return PngImagePlugin.PngImageFile(io.BytesIO(drop_long_texts(data)))
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WebPImagePlugin.WebPImageFile(stream)
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -118,6 +120,85 @@ def _open(data: bytes) -> Any:
     raise UnreadableImage(
         "not a picture", "not a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM or HEIC file"
     )
+
+
+def drop_long_texts(data: bytes) -> bytes:
+    """A PNG without its colour profile and texts from the first on that makes them longer than
+    1 MiB: Pillow refuses those. Neither is used here. Slide scanners write long profiles, and
+    editors the history of a picture."""
+    pieces, first, place, total = [], 0, 8, 0
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        kind = data[place + 4 : place + 8]
+        if kind in (b"iCCP", b"zTXt", b"iTXt", b"tEXt"):
+            if total <= _MAX_TEXT:
+                total += _text_length(kind, data[place + 8 : end - 4])
+            if total > _MAX_TEXT:
+                pieces.append(data[first:place])
+                first = end
+        place = end
+    return b"".join([*pieces, data[first:]]) if pieces else data
+
+
+_MAX_TEXT = PngImagePlugin.MAX_TEXT_CHUNK
+
+
+def _text_length(kind: bytes, body: bytes) -> int:
+    """The length of a text or profile, decompressed; at most one more than is allowed."""
+    packed = body.partition(b"\0")[2]
+    if kind == b"tEXt" or (kind == b"iTXt" and packed[:1] != b"\1"):
+        return len(body)
+    packed = packed[1:] if kind != b"iTXt" else packed[2:].partition(b"\0")[2].partition(b"\0")[2]
+    try:
+        return len(zlib.decompressobj().decompress(packed, _MAX_TEXT + 1))
+    except zlib.error:
+        return len(body)
+
+
+def _open_jpeg(data: bytes) -> Any:
+    """Open a JPEG. A file that lacks only its end marker gets one, since its pixels are whole."""
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    scan = data.rfind(b"\xff\xda")
+    if scan < 0 or data.find(b"\xff\xd9", scan) > 0:
+        return image
+    if "progressive" in image.info or image.width * image.height > MAX_PIXELS:
+        return image
+    data = data[:-1] if data.endswith(b"\xff") else data  # half of the marker
+    if not _has_all_restarts(image, data, scan):
+        return image
+    try:
+        # Where codes of pixels are missing, any bytes in their place change the picture.
+        endings = (b"\xff\xd9", *(fill * 64 + b"\xff\xd9" for fill in (b"\x5a", b"\xc3\x18\xe7")))
+        pictures = {_decode_small(data + ending) for ending in endings}
+    except Exception:
+        return image
+    return (
+        JpegImagePlugin.JpegImageFile(io.BytesIO(data + endings[0]))
+        if len(pictures) == 1
+        else image
+    )
+
+
+def _has_all_restarts(image: Any, data: bytes, scan: int) -> bool:
+    """Whether the only scan has begun the last of its restart intervals (ITU-T T.81, B.2.4.4)."""
+    if data[scan + 4 : scan + 5] != bytes([len(image.layer)]):
+        return False  # a scan per colour
+    restart = data.rfind(b"\xff\xdd\x00\x04", 0, scan)
+    interval = int.from_bytes(data[restart + 4 : restart + 6], "big") if restart >= 0 else 0
+    if not interval:
+        return True
+    is_grey = len(image.layer) == 1
+    across, down = (1 if is_grey else max(layer[axis] for layer in image.layer) for axis in (1, 2))
+    units = -(-image.width // (8 * across)) * -(-image.height // (8 * down))
+    count: int = -(-units // interval) - 1
+    return len(re.findall(rb"\xff[\xd0-\xd7]", data[scan:])) == count
+
+
+def _decode_small(data: bytes) -> bytes:
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    image.draft(None, (1, 1))
+    image.load()
+    return image.tobytes()
 
 
 def _open_tiff(stream: io.BytesIO) -> Any:

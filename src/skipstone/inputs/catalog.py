@@ -17,10 +17,10 @@ ENTRIES = (
         row_content="files",
         suffixes=(
             *(".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"),
-            *(".heic", ".heif", ".hif", ".npy"),
+            *(".heic", ".heif", ".hif", ".npy", ".ppm", ".pgm", ".pbm", ".pnm"),
         ),
         noun="picture",
-        formats="JPEG, PNG, WebP, BMP, TIFF and HEIC",
+        formats="JPEG, PNG, WebP, BMP, TIFF, PPM and HEIC",
         skip_reason="skipstone.image.picture_types:not_picture_reason",
         predict_skip_reason="skipstone.image.picture_types:predict_skip_reason",
         conversions="skipstone.image.picture_types:CONVERSIONS",

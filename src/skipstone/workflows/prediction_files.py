@@ -245,7 +245,7 @@ def prepare_output_table(out: str | Path) -> Path:
 
 
 def write_prediction_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
-    """One line per prediction; several labels are separated by semicolons. File names that are not
+    """One line per prediction; see `_cell` for several values in one cell. File names that are not
     UTF-8 are written with escapes."""
     names = list(dict.fromkeys(name for row in predictions for name in row))
     names = [name for name in names if name != "error"] + ["error"] * ("error" in names)
@@ -259,7 +259,22 @@ def write_prediction_table(path: Path, predictions: Sequence[Mapping[str, Any]])
 
 
 def _cell(value: Any) -> Any:
-    """Several values are joined by semicolons, a label and its probability by "="."""
+    """Several values are joined by semicolons, a name and its number by "=": red=0.9;round=0.1."""
     if isinstance(value, Mapping):
-        return "=".join(str(_cell(item)) for item in value.values())
-    return ";".join(str(_cell(v)) for v in value) if isinstance(value, (list, tuple)) else value
+        return ";".join(f"{_quoted(name)}={_quoted(number)}" for name, number in value.items())
+    return ";".join(map(_item, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _item(value: Any) -> str:
+    """One of several values: a label, or a label with its probability, and its box."""
+    if isinstance(value, Mapping):
+        return "=".join(map(_quoted, value.values()))
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    """A part of a cell, in double quotes where it holds a separator, as CSV quotes a cell."""
+    text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if any(mark in text for mark in ';="\r\n') or text != text.strip():
+        return '"' + text.replace('"', '""') + '"'
+    return text

@@ -32,6 +32,7 @@ JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"}) | JSONL_SUFFIXES
 _TABLE_CHANGED = "The table was changed since it was read. Run the command again from the start."
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_LONGEST_LINE = 1 << 24
 _lock = threading.Lock()
 
 
@@ -108,9 +109,21 @@ class Columns:
 
 
 def detect_table(path: Path) -> str | None:
-    """ "a CSV table", or None if `path` is not a table."""
+    """ "a CSV table", or None if `path` is not a table. A .json file is one if it is JSON Lines."""
     suffix = path.suffix.lower()
+    if suffix == ".json" and path.is_file() and _holds_json_lines(path):
+        return "a table of JSON Lines"
     return f"a {suffix[1:].upper()} table" if suffix in TABLE_SUFFIXES and path.is_file() else None
+
+
+def _holds_json_lines(path: Path) -> bool:
+    """Whether the first two lines are objects."""
+    try:
+        with open_regular(path) as file:
+            lines = [file.readline(_LONGEST_LINE) for _ in range(2)]
+            return all(isinstance(json.loads(line.decode("utf-8-sig")), dict) for line in lines)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def read_names(path: Path) -> list[str]:
@@ -118,7 +131,7 @@ def read_names(path: Path) -> list[str]:
     try:
         if path.suffix.lower() == ".parquet":
             return list(pq.read_schema(path).names)
-        if path.suffix.lower() in JSONL_SUFFIXES:
+        if path.suffix.lower() in (*JSONL_SUFFIXES, ".json"):
             return list(next(_records(path, "replace"), (0, {}))[1])
         dialect = detect_dialect(path, ReadOptions(bad_bytes="replace"))
         return next(read_csv_records(path, dialect), (0, []))[1]
@@ -135,7 +148,7 @@ def read_columns(path: Path, options: ReadOptions, *, min_columns: int = 2) -> C
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         columns = _read_parquet(path)
-    elif suffix in JSONL_SUFFIXES:
+    elif suffix in JSONL_SUFFIXES or suffix == ".json":
         columns = _read_json_lines(path, options.bad_bytes)
     else:
         columns = _read_csv(path, options, min_columns)

@@ -103,7 +103,7 @@ def _reject_folder_per_picture(folders: FolderRows) -> None:
         return
     hint = "Put the pictures and their masks in two folders: images/1.jpg, masks/1.png."
     if not masks[0].endswith("/"):
-        new, mask, picture = quote_path(_beside(folders.root, "masks")), masks[0], pictures[0]
+        new, mask, picture = quote_path(_sibling_path(folders.root, "masks")), masks[0], pictures[0]
         copies = "; ".join(
             f'cp "$d"{shlex.quote(name)} {new}/{folder}/"$(basename "$d"){PurePosixPath(name).suffix}"'
             for name, folder in ((picture, "images"), (mask, "masks"))
@@ -180,7 +180,7 @@ def _splits_of(labels: Sequence[str]) -> dict[str, str]:
 
 def _link_parts(root: Path, places: dict[str, str]) -> str:
     """The command that gives parts the names of splits, by links."""
-    new = _beside(root, "splits")
+    new = _sibling_path(root, "splits")
     links = " && ".join(
         f"ln -s {quote_path(root.resolve() / place)} {quote_path(new / split)}"
         for split, place in places.items()
@@ -193,16 +193,16 @@ def _link_parts(root: Path, places: dict[str, str]) -> str:
 
 def _link_inner_parts(root: Path, parts: Sequence[str]) -> str:
     """The command that turns cat/train into train/cat, by links."""
-    new = _beside(root.resolve(), "splits")
+    new = _sibling_path(root.resolve(), "splits")
     patterns = " ".join(f"*/{shlex.quote(part)}" for part in parts)
     return (
         f"Put the parts above the classes: (cd {quote_path(root)} && for d in {patterns}; do mkdir -p "
         f'{quote_path(new)}/"${{d##*/}}" && ln -s "$PWD/$d" {quote_path(new)}/"${{d##*/}}/${{d%%/*}}"; '
-        f"done); then: skipstone train {quote_path(_beside(root, 'splits'))}"
+        f"done); then: skipstone train {quote_path(_sibling_path(root, 'splits'))}"
     )
 
 
-def _beside(root: Path, ending: str) -> Path:
+def _sibling_path(root: Path, ending: str) -> Path:
     return root.with_name(f"{root.resolve().name}-{ending}")
 
 
