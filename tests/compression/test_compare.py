@@ -6,19 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skipstone.bundle.format import Bundle
+from skipstone.compression.receipt import measure_sizes
 from skipstone.core import events
 from skipstone.core.errors import UsageError
 from skipstone.core.registry import TASKS
 from skipstone.data.samples import SampleMeta
 from skipstone.inference.predictor import Evaluation
+from skipstone.inference.programs import read_programs
 from skipstone.tasks.base import Task
+from skipstone.workflows import compare_models
 from skipstone.workflows.compare_models import _difference, compare
 
 
-def test_trained_and_untrained_models_side_by_side(run: Path, flat_photo_folder: Path) -> None:
-    result = compare(
-        [str(run), "resnet20", str(run / "bundle")], data=flat_photo_folder, latency_seconds=0.2
-    )
+def test_trained_and_untrained_models_side_by_side(
+    run: Path, flat_photo_folder: Path, tmp_path: Path
+) -> None:
+    models = [str(run), "resnet20", str(run / "bundle")]
+    result = compare(models, data=flat_photo_folder, latency_seconds=0.2, out=tmp_path / "page")
     first, untrained, again = result.rows
     assert first.metric == "accuracy"
     assert first.accuracy is not None
@@ -30,7 +35,14 @@ def test_trained_and_untrained_models_side_by_side(run: Path, flat_photo_folder:
     assert untrained.accuracy is None
     assert untrained.macs == pytest.approx(40.6e6, rel=0.05)  # He et al. 2015, at 32 x 32
     assert untrained.parameters == pytest.approx(0.27e6, rel=0.05)
-    assert first.bytes == (run / "bundle/weights.safetensors").stat().st_size
+    programs = read_programs(run / "bundle").by_name
+    assert first.runtime in {*programs, "torch-f32"}
+    sizes = measure_sizes(run / "bundle")
+    assert first.bytes == sizes["programs"].get(first.runtime, sizes["float32_weights"])
+    assert result.page == tmp_path / "page" / "compare.html"
+    page = result.page.read_text()
+    assert page.count('<th scope="row"') == 3
+    assert f"{100 * first.accuracy.value:.1f} %" in page
     assert all(row.latency["median_ms"] > 0 for row in result.rows)
     assert json.loads(json.dumps(result.to_json()))["models"][1]["name"] == "resnet20"
 
@@ -66,3 +78,13 @@ def test_what_is_no_model_is_refused_with_what_is_near(name: str, message: str) 
     with pytest.raises(UsageError) as caught:
         compare([name])
     assert message in str(caught.value)
+
+
+def test_a_program_that_predicts_otherwise_is_not_chosen(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.load(run / "bundle")
+    monkeypatch.setattr(
+        compare_models, "exceeded_tolerances", lambda measured, tolerance: "3 predictions changed"
+    )
+    assert compare_models._choose_runtime(run / "bundle", bundle) == "torch-f32"

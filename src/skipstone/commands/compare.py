@@ -34,6 +34,9 @@ def compare(
     latency_seconds: Annotated[
         float, Argument("time to spend on measuring latency", python_only=True)
     ] = 8.0,
+    out: Annotated[
+        Path | str | None, Argument("write a page, compare.html, into this folder", metavar="DIR")
+    ] = None,
     **options: Annotated[Any, Argument("how to read `data`, such as text_column='body'")],
 ) -> CompareResult:
     """Compare models: score, latency, size, parameters and MACs.
@@ -47,6 +50,7 @@ def compare(
         data=to_path(data),
         seed=seed,
         latency_seconds=latency_seconds,
+        out=to_path(out),
         settings=options,
     )
 
@@ -77,6 +81,8 @@ def print_result(result: CompareResult, output: Output) -> None:
     scored_on = {f"{row.name}: {row.scored_on}" for row in result.rows if row.scored_on}
     for sentence in sorted(scored_on):
         output.print_line(sentence)
+    if result.page is not None:
+        output.print_line(f"Page: {result.page}")
 
 
 def _interval(estimate: Estimate, to_text: Callable[[float], str]) -> str:

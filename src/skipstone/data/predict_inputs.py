@@ -126,7 +126,8 @@ def _file(name: str | Path, input: InputSpec) -> PredictItem:
         elif input.row_content == "cells" and (" " in str(path) or not path.suffix):
             text = shlex.quote(str(name))
             raise UsageError(
-                f"the file {text} does not exist.", hint=f"To predict for the text itself: --text {text}"
+                f"the file {text} does not exist.",
+                hint=f"To predict for the text itself: --text {text}",
             )
         elif any(char in str(path) for char in "*?["):
             raise UsageError(

@@ -11,6 +11,7 @@ from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.bundle.files import BUNDLE_JSON
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
+from skipstone.bundle.output_paths import choose_output_folder
 from skipstone.compression.latency import (
     BenchmarkResult,
     default_threads,
@@ -19,9 +20,9 @@ from skipstone.compression.latency import (
 )
 from skipstone.compression.receipt import measure_sizes
 from skipstone.compression.receipt_format import interval_bounds
-from skipstone.core import events
+from skipstone.core import events, storage
 from skipstone.core.errors import DamagedError, SkipstoneError, UsageError, did_you_mean
-from skipstone.core.formatting import to_flag
+from skipstone.core.formatting import join_command_line, pluralize, to_flag
 from skipstone.core.options import options_to_json
 from skipstone.core.registry import BACKBONES, INPUTS, TASKS
 from skipstone.core.results import TableResult
@@ -34,19 +35,30 @@ from skipstone.data.read import read_manifest
 from skipstone.datasets.leakage import warn_of_leakage
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
 from skipstone.inference.backends.torch_backend import TorchRuntime
+from skipstone.inference.golden_outputs import Goldens, compare_outputs
 from skipstone.inference.open_model import open_runtime
-from skipstone.inference.predictor import Evaluation, Predictor
-from skipstone.inference.programs import read_programs
+from skipstone.inference.predictor import Evaluation, Predictor, Runtime
+from skipstone.inference.programs import (
+    exceeded_tolerances,
+    needs_reference_outputs,
+    read_programs,
+)
 from skipstone.inference.restore import restore_input, restore_network, restore_task
 from skipstone.inputs.base import make_input_record
 from skipstone.models.build import build_network, export_tensors
 from skipstone.models.profile import profile_network
-from skipstone.report.text_format import format_bytes, format_percent
+from skipstone.report.blocks import Block, Column, Report, Section, TableBlock, Text
+from skipstone.report.render import render_report
+from skipstone.report.text_format import format_bytes, format_count, format_percent
 from skipstone.tasks.base import Task, headline_metric, task_record
+from skipstone.training.lineage import package_versions
 from skipstone.training.network_choice import default_head
 from skipstone.workflows.run_result import format_result
 
 CLASS_COUNT = 10
+COMPARE_PAGE = "compare.html"
+#: Time for the choice of each model's runtime.
+CHOICE_SECONDS = 1.0
 
 
 def _input_for(kind: str) -> InputSpec:
@@ -111,14 +123,15 @@ class ModelRow(JsonFields):
     """One model.
 
     Args:
-        runtime: its default runtime, which is timed.
+        runtime: the fastest of its runtimes that give the predictions of training on this machine;
+            it is scored and timed.
         metric: the headline metric's name; None for an untrained model.
         accuracy: its value, on `scored_on`.
         difference: this minus the first model, in points, paired on shared rows; None without
             --data.
         parameters, macs: of the network, for one sample; INT8 does not change them.
         activation_bytes: memory that one sample needs while training.
-        bytes: size of the files that the default runtime needs.
+        bytes: size of the files that the runtime needs.
         latency: {"median_ms", "p10_ms", "p90_ms"}.
     """
 
@@ -146,10 +159,12 @@ class CompareResult(TableResult):
     Args:
         rows: one per model, in the order of the arguments.
         threads: used for all latencies (batch 1, interleaved runs).
+        page: the written page; None without `out`.
     """
 
     rows: list[ModelRow]
     threads: int
+    page: Path | None = None
     exit_code: int = 0
 
     def __repr__(self) -> str:
@@ -182,12 +197,12 @@ class _Model:
     name: str
     bundle: Bundle
     folder: Path | None  # None for an untrained one
+    runtime: str = "torch-f32"
 
-    def open(self, threads: int | None = None) -> Any:
-        """Its default runtime."""
+    def open(self, threads: int | None = None) -> Runtime:
         if self.folder is None:
             return TorchRuntime(restore_network(self.bundle), threads=threads)
-        return open_runtime(self.folder, self.bundle, threads=threads)
+        return open_runtime(self.folder, self.bundle, self.runtime, threads=threads)
 
 
 def compare(
@@ -196,12 +211,14 @@ def compare(
     data: str | Path | None = None,
     seed: int = 0,
     latency_seconds: float = 8.0,
+    out: str | Path | None = None,
     settings: dict[str, Any] | None = None,
 ) -> CompareResult:
     """Models side by side; trained ones on `data`, or else by their stored metrics.
 
     Args:
         models: runs, bundles, or names of untrained models (see: skipstone models).
+        out: a folder for the page compare.html.
         settings: how `data` is read (`choose_text_column`, `masks`, ...).
 
     Raises:
@@ -213,6 +230,7 @@ def compare(
     if all_settings.values and data is None:
         flags = ", ".join(map(to_flag, all_settings.values))
         raise UsageError(f"{flags} needs --data.", hint="Name the data: --data DATA")
+    page = None if out is None else choose_output_folder(out, default="compare") / COMPARE_PAGE
     opened = [_find(name) for name in models]
     manifest = None if data is None else _read(Path(data), options)
     scores = _score_all(opened, manifest, str(data), seed)
@@ -224,11 +242,10 @@ def compare(
         cost = profile_network(
             restore_network(model.bundle), restore_input(model.bundle).make_example(1)
         )
-        default = "" if model.folder is None else read_programs(model.folder).default
         rows.append(
             ModelRow(
                 name=model.name,
-                runtime=default or "torch-f32",
+                runtime=model.runtime,
                 metric=metric,
                 accuracy=estimate,
                 scored_on=where,
@@ -240,7 +257,51 @@ def compare(
                 latency=latencies[str(number)],
             )
         )
-    return CompareResult(rows, timed.threads)
+    result = CompareResult(rows, timed.threads, page)
+    if page is not None:
+        storage.make_folder(page.parent)
+        storage.write_text(page, render_report(build_page(result)))
+    return result
+
+
+def build_page(result: CompareResult) -> Report:
+    """The rows as a report, the fastest model first."""
+    columns = (
+        *(Column("model"), Column("runtime"), Column("score", "estimate")),
+        *(Column("difference to the first, points"), Column("latency"), Column("files")),
+        *(Column("parameters"), Column("MACs")),
+    )
+    rows = tuple(
+        (
+            row.name,
+            row.runtime,
+            row.accuracy and [row.accuracy.value, row.accuracy.low, row.accuracy.high],
+            row.difference
+            and f"{row.difference.value:+.2f} ({row.difference.low:+.2f} to "
+            f"{row.difference.high:+.2f})",
+            "{median_ms:.2f} ms ({p10_ms:.2f} to {p90_ms:.2f})".format(**row.latency),
+            format_bytes(row.bytes),
+            format_count(row.parameters),
+            format_count(row.macs),
+        )
+        for row in sorted(result.rows, key=lambda row: row.latency["median_ms"])
+    )
+    note = (
+        f"Latency: one prediction, {result.threads} threads, interleaved rounds, median (10th to 90th "
+        "percentile). Of each model the fastest runtime that gives the predictions of training."
+    )
+    scored = sorted({f"{row.name}: {row.scored_on}" for row in result.rows if row.scored_on})
+    blocks: list[Block] = [TableBlock("Side by side, fastest first", columns, rows, note)]
+    if scored:
+        blocks.append(Text("Scored on", "\n\n".join(scored)))
+    names = [row.name for row in result.rows]
+    return Report(
+        "Comparison",
+        pluralize(len(names), "model"),
+        join_command_line(["skipstone", "compare", *names]),
+        (Section("Result", tuple(blocks)),),
+        package_versions(),
+    )
 
 
 def _find(name: str) -> _Model:
@@ -256,7 +317,33 @@ def _find(name: str) -> _Model:
             hint=f"{hint} See: skipstone models".strip(),
         )
     folder = resolve_bundle(path)
-    return _Model(name, Bundle.load(folder), folder)
+    bundle = Bundle.load(folder)
+    return _Model(name, bundle, folder, _choose_runtime(folder, bundle))
+
+
+def _choose_runtime(folder: Path, bundle: Bundle) -> str:
+    """The fastest of the bundle's programs and the network in torch; only programs that give the
+    predictions of the goldens on this machine. INT8, where it is the default, replaces the float
+    ones: it is another model."""
+    programs = read_programs(folder)
+    default = programs.by_name.get(programs.default)
+    if default is not None and needs_reference_outputs(folder, default):
+        return default.name
+    names = ["torch-f32"]
+    if programs.by_name:
+        goldens = Goldens.load(folder)
+        for program in programs.by_name.values():
+            measured, _, _ = compare_outputs(goldens, open_runtime(folder, bundle, program.name))
+            if not exceeded_tolerances(measured, program.tolerance):
+                names.append(program.name)
+    example, threads = restore_input(bundle).make_example(1), default_threads()
+    calls = {
+        name: make_timed_call(open_runtime(folder, bundle, name, threads=threads), example)
+        for name in names
+    }
+    if len(calls) == 1:
+        return names[0]
+    return interleaved_benchmark(calls, seconds=CHOICE_SECONDS, threads=threads).fastest_of(*names)
 
 
 #: (metric, value, scored on, paired difference to the first model).
@@ -373,6 +460,9 @@ def _time_all(models: list[_Model], seed: int, seconds: float) -> BenchmarkResul
 
 
 def _bytes(model: _Model) -> int:
-    if model.folder is not None:
-        return int(measure_sizes(model.folder)["ships"])
-    return sum(int(tensor.nbytes) for tensor in model.bundle.tensors.values())
+    if model.folder is None:
+        return sum(int(tensor.nbytes) for tensor in model.bundle.tensors.values())
+    sizes = measure_sizes(model.folder)
+    if model.runtime in sizes["programs"]:
+        return int(sizes["programs"][model.runtime] + sizes["input"][1])
+    return int(sizes["float32_weights"] + sizes["input"][1])
