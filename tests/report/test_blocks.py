@@ -100,6 +100,7 @@ blocks = st.one_of(
                     "truth_probability": st.none() | share,
                     "link": st.sampled_from(["", "../a%20b.jpg", "./c.png"]),
                     "picture": st.sampled_from(["", "data:image/png;base64,AAAA"]),
+                    "sound": st.sampled_from(["", "data:audio/wav;base64,AAAA"]),
                     "words": st.lists(st.tuples(text, share).map(list), max_size=3),
                     "about": text,
                 }
