@@ -65,6 +65,7 @@ def classify_records(
             "rank": int((probability[row] >= own[row]).sum()),
             "loss": float(-np.log(own[row])),
             "brier": float(((probability[row] - np.eye(3)[target[row]]) ** 2).sum()),
+            "probabilities": probability[row].tolist(),
         }
         for row in range(n)
     ]

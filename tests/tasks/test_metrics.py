@@ -121,6 +121,39 @@ def test_average_precision_equals_scikit_learn(weighted: bool, ties: bool) -> No
     np.testing.assert_allclose(ours, expected)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("digits", [1, 2, 12])
+def test_area_under_roc_equals_scikit_learn(weighted: bool, digits: int) -> None:
+    rng = np.random.default_rng(4)
+    target = rng.random((N, K)) < np.linspace(0.02, 0.6, K)
+    score = (rng.random((N, K)) * 0.7 + 0.3 * target).round(digits)
+    weight = rng.integers(0, 4, N).astype(np.float64) if weighted else None
+    ours = figures.rank_classes(figures.ScoreRanking.from_scores(score, target), weight)[0]
+    expected = [sk.roc_auc_score(target[:, k], score[:, k], sample_weight=weight) for k in range(K)]
+    np.testing.assert_allclose(ours, expected)
+
+
+def test_area_under_roc_without_a_contrast_is_nan() -> None:
+    target = np.array([[True, False, True]] * 4 + [[True, False, False]] * 4)
+    ranking = figures.ScoreRanking.from_scores(np.random.default_rng(0).random((8, 3)), target)
+    area, _ = figures.rank_classes(ranking)
+    assert np.isnan(area[:2]).all()
+    assert np.isfinite(area[2])
+    assert np.isnan(figures.rank_classes(ranking, np.zeros(8))).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_kappa_equals_scikit_learn(weighted: bool) -> None:
+    rng = np.random.default_rng(5)
+    target, label = rng.integers(0, K, N), rng.integers(0, K, N)
+    label = np.where(rng.random(N) < 0.6, target, label)
+    weight = rng.integers(0, 4, N).astype(np.float64) if weighted else None
+    ours = figures.ClassCounts.from_labels(target, label, K, weight).cohen_kappa()
+    assert ours == pytest.approx(sk.cohen_kappa_score(target, label, sample_weight=weight))
+    one = np.zeros(5, np.int64)
+    assert np.isnan(figures.ClassCounts.from_labels(one, one, K).cohen_kappa())
+
+
 def test_average_precision_of_a_tag_that_never_occurs_is_nan() -> None:
     target = np.array([[True, False]] * 5)
     ranking = figures.ScoreRanking.from_scores(np.random.default_rng(0).random((5, 2)), target)

@@ -22,6 +22,12 @@ def weighted_mean(values: Array, weight: Array | None = None) -> float:
     return float(values @ weight / total) if total else float("nan")
 
 
+def mean_of_finite(values: Array) -> float:
+    """Mean of the values that are not NaN; NaN without any."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
 def target_ranks(probability: Array, target: Array) -> Array:
     """Rank of the target among the classes, from 1; ties count against it. (N, K) -> (N,).
 
@@ -100,6 +106,15 @@ class ClassCounts:
         counted = (self.support + self.predicted) > 0
         return float(self.f1()[counted].mean()) if counted.any() else float("nan")
 
+    def cohen_kappa(self) -> float:
+        """Agreement beyond chance (Cohen 1960); NaN where chance alone explains all of it."""
+        total = self.support.sum()
+        if not total:
+            return float("nan")
+        chance = float(self.predicted @ self.support / total**2)
+        observed = float(self.true_positives.sum() / total)
+        return (observed - chance) / (1 - chance) if chance < 1 else float("nan")
+
     def micro_f1(self) -> float:
         return float(
             _ratio(
@@ -118,13 +133,17 @@ class ScoreRanking:
     Args:
         order: (K, N) rows, highest score first.
         positives: (H,) positions of rows that have the class, ascending.
-        tie_end: (H,) the last position with the same score.
-        positives_up_to: (H,) number of positives of all classes up to there.
+        tie_start: (H,) the first position with the same score.
+        tie_end: (H,) the last one.
+        positives_before, positives_up_to: (H,) number of positives of all classes before the first,
+            and up to the last.
     """
 
     order: Array
     positives: Array
+    tie_start: Array
     tie_end: Array
+    positives_before: Array
     positives_up_to: Array
 
     @staticmethod
@@ -138,25 +157,46 @@ class ScoreRanking:
         ends = np.where(last, positions, last.size)
         tie_end = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
         hits = np.flatnonzero(np.take_along_axis(target.T, order, axis=1))
-        step = tie_end.ravel()[hits]
-        return ScoreRanking(order, hits, step, np.searchsorted(hits, step, side="right"))
+        first = np.ones(ranked.shape, bool)
+        first[:, 1:] = last[:, :-1]
+        tie_start = np.maximum.accumulate(np.where(first, positions, 0), axis=1)
+        start, end = tie_start.ravel()[hits], tie_end.ravel()[hits]
+        before, up_to = np.searchsorted(hits, start), np.searchsorted(hits, end, side="right")
+        return ScoreRanking(order, hits, start, end, before, up_to)
 
 
 def average_precision(ranking: ScoreRanking, weight: Array | None = None) -> Array:
-    """Area under the precision-recall steps of each class, (K,); NaN for a class that never occurs.
+    """The second result of `rank_classes`."""
+    return rank_classes(ranking, weight)[1]
 
-    Equal to scikit-learn's `average_precision_score`: no interpolation, one step per distinct
-    score.
+
+def rank_classes(ranking: ScoreRanking, weight: Array | None = None) -> tuple[Array, Array]:
+    """(area under the ROC curve, average precision) of each class against the others, (K,) each.
+
+    Equal to scikit-learn's `roc_auc_score` (ties count half: Mann and Whitney 1947) and
+    `average_precision_score` (no interpolation, one step per distinct score). NaN for a class that
+    never occurs; the area also where every sample has the class.
     """
     classes, n = ranking.order.shape
     drawn = np.take(np.ones(n) if weight is None else weight, ranking.order)  # (K, N)
     owner, hits = ranking.positives // max(n, 1), drawn.ravel()[ranking.positives]
     support = np.bincount(owner, weights=hits, minlength=classes)
-    offset = np.cumsum(support) - support  # positives of the preceding classes
-    true_positives = np.cumsum(hits)[ranking.positives_up_to - 1] - offset[owner]
-    precision = _ratio(true_positives, np.cumsum(drawn, axis=1).ravel()[ranking.tie_end])
-    area = _ratio(np.bincount(owner, weights=hits * precision, minlength=classes), support)
-    return np.asarray(np.where(support > 0, area, np.nan))
+    offset = (np.cumsum(support) - support)[owner]  # positives of the preceding classes
+    samples = np.cumsum(drawn, axis=1)
+    positives = np.concatenate([[0.0], np.cumsum(hits)])
+    # samples and positives up to the end of each positive's tie, and before its start
+    through = samples.ravel()[ranking.tie_end]
+    true_through = positives[ranking.positives_up_to] - offset
+    before = (samples - drawn).ravel()[ranking.tie_start]
+    true_before = positives[ranking.positives_before] - offset
+    share = _ratio(
+        np.bincount(owner, weights=hits * _ratio(true_through, through), minlength=classes), support
+    )
+    negatives = drawn.sum(axis=1) - support
+    beaten = negatives[owner] - (through - true_through + before - true_before) / 2
+    area = _ratio(np.bincount(owner, weights=hits * beaten, minlength=classes), support * negatives)
+    is_contrast = (support > 0) & (negatives > 0)
+    return np.where(is_contrast, area, np.nan), np.where(support > 0, share, np.nan)
 
 
 @dataclass(frozen=True, slots=True)

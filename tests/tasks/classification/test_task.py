@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import sklearn.metrics as sk
 from sklearn.utils.class_weight import compute_class_weight
 
 from skipstone.core.errors import DataError, UsageError
@@ -53,6 +54,7 @@ def test_prediction_fields_and_record() -> None:
         "rank": 3,
         "loss": pytest.approx(-np.log(0.2)),
         "brier": pytest.approx(0.8**2 + 0.5**2 + 0.3**2),
+        "probabilities": pytest.approx([0.2, 0.5, 0.3]),
     }
     flat = task.predict({"logits": logits}, [SampleMeta(7)], {"temperature": 100.0})[0]
     assert flat.fields["probability"] == pytest.approx(1 / 3, abs=0.01)
@@ -177,7 +179,13 @@ def test_many_classes_take_no_matrix_of_all_of_them() -> None:
     pairs = [(few[n % 10], few[(n + (n % 3 == 0)) % 10]) for n in range(60)]
 
     def made(task: ClassificationTask) -> tuple[dict[str, float], dict[str, Any]]:
-        told = {"loss": 1.0, "brier": 0.5, "probability": 0.9, "rank": 1}
+        told = {
+            "loss": 1.0,
+            "brier": 0.5,
+            "probability": 0.9,
+            "rank": 1,
+            "probabilities": [0.1] * 10,
+        }
         records = [
             {"id": n, "name": f"{n}.jpg", "target": one, "label": other, "correct": one == other}
             | told
@@ -188,7 +196,8 @@ def test_many_classes_take_no_matrix_of_all_of_them() -> None:
 
     wide, sections = made(ClassificationTask(ClassifyOptions(), {"classes": names}))
     narrow, expected = made(ClassificationTask(ClassifyOptions(), {"classes": few}))
-    assert wide == pytest.approx(narrow)
+    assert wide == pytest.approx({name: narrow[name] for name in wide})
+    assert set(narrow) - set(wide) == {"auc", "average_precision"}
     shown = sections[f"Confusion (the {MAX_CONFUSION_CLASSES} most confused classes)"]
     places = [shown["classes"].index(name) for name in few]
     matrix = np.array(shown["matrix"])
@@ -199,3 +208,29 @@ def test_many_classes_take_no_matrix_of_all_of_them() -> None:
         expected["Confusion"]["classes"][expected["Confusion"]["cells"][0][key]]
         for key in ("truth", "answer")
     ]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 20, 21])
+def test_rankings_of_one_label_equal_scikit_learn(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    names = [f"c{code}" for code in range(classes)]
+    task = ClassificationTask(ClassifyOptions(), {"classes": names})
+    codes = np.concatenate([np.arange(classes), rng.integers(0, classes, 200)])
+    logits = rng.normal(size=(len(codes), classes)) + 2 * np.eye(classes)[codes]
+    metas = [SampleMeta(row) for row in range(len(codes))]
+    predictions = task.predict({"logits": logits}, metas, {})
+    records = [task.score_prediction(p, names[c]) for p, c in zip(predictions, codes, strict=True)]
+    values = task.compute_metrics(records)
+    probability = np.array([prediction.scores["probability"] for prediction in predictions])
+    assert values["kappa"] == pytest.approx(sk.cohen_kappa_score(codes, probability.argmax(axis=1)))
+    if classes > 20:
+        assert "auc" not in values
+        return
+    one_hot = np.eye(classes)[codes]
+    theirs = sk.roc_auc_score(
+        codes, probability[:, 1] if classes == 2 else probability, multi_class="ovr"
+    )
+    assert values["auc"] == pytest.approx(theirs)
+    assert values["average_precision"] == pytest.approx(
+        sk.average_precision_score(one_hot, probability)
+    )

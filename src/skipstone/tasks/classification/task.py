@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 #: Classes that the confusion matrix shows at most.
 MAX_CONFUSION_CLASSES = 1_000
+#: With more classes there are no rankings of their probabilities, whose memory grows with both.
+MAX_RANKED_CLASSES = 20
 #: Cells of the confusion matrix with a gallery, and samples in each of them, at most.
 MAX_CELLS, MAX_CELL_ITEMS = 60, 6
 
@@ -60,7 +62,8 @@ class ClassificationTask(LabelTask):
     (N, K) after MixUp.
 
     A record: target, label (class names), correct, probability (of the prediction), rank (of the
-    true class, from 1), loss (negative log-likelihood), brier, and id and name of the sample.
+    true class, from 1), loss (negative log-likelihood), brier, and id and name of the sample; for up to
+    20 classes also the probabilities.
 
     Args:
         schema: {"classes": [...]}, and "counts": [...] of the training rows for class weights.
@@ -143,6 +146,7 @@ class ClassificationTask(LabelTask):
             "rank": int(figures.target_ranks(probability, code)[0]),
             "loss": float(figures.negative_log_likelihood(probability, code)[0]),
             "brier": float(figures.brier_scores(probability, code)[0]),
+            **({"probabilities": probability[0].tolist()} if self._is_ranked else {}),
         }
 
     # -- metrics -----------------------------------------------------------------------------------
@@ -155,6 +159,14 @@ class ClassificationTask(LabelTask):
         metrics += [
             Metric("balanced_accuracy", "balanced accuracy", "bootstrap"),
             Metric("macro_f1", "macro F1", "bootstrap"),
+            Metric("kappa", "Cohen's kappa", "bootstrap"),
+        ]
+        if self._is_ranked:
+            metrics += [
+                Metric("auc", "area under ROC, mean of classes", "bootstrap"),
+                Metric("average_precision", "average precision, mean of classes", "bootstrap"),
+            ]
+        metrics += [
             Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
             Metric("nll", "negative log-likelihood", "bootstrap", higher_is_better=False),
             Metric("brier", "Brier score", "bootstrap", higher_is_better=False),
@@ -169,10 +181,16 @@ class ClassificationTask(LabelTask):
             "accuracy": figures.weighted_mean(table.get_column("correct"), weight),
             "balanced_accuracy": counts.balanced_accuracy(),
             "macro_f1": counts.macro_f1(),
+            "kappa": counts.cohen_kappa(),
             "ece": self._reliability(table).expected_calibration_error(),
             "nll": figures.weighted_mean(table.get_column("loss"), weight),
             "brier": figures.weighted_mean(table.get_column("brier"), weight),
         }
+        if self._is_ranked:
+            ranking = table.get_cached("ranking", lambda: self._ranking(table))
+            area, precision = figures.rank_classes(ranking, weight)
+            values["auc"] = figures.mean_of_finite(area)
+            values["average_precision"] = figures.mean_of_finite(precision)
         k = self.options.top_k
         values[f"top{k}"] = figures.weighted_mean(
             (table.get_column("rank") <= k).astype(np.float64), weight
@@ -238,6 +256,16 @@ class ClassificationTask(LabelTask):
             reliability_block(self._reliability(table)),
             postprocessing_block(post),
         ]
+
+    @property
+    def _is_ranked(self) -> bool:
+        """Whether records hold every class's probability, which rankings need."""
+        return len(self.labels) <= MAX_RANKED_CLASSES
+
+    def _ranking(self, table: RecordTable) -> figures.ScoreRanking:
+        target, _ = self._codes(table)
+        is_class = target[:, None] == np.arange(len(self.labels))
+        return figures.ScoreRanking.from_scores(table.get_column("probabilities"), is_class)
 
     def _codes(self, table: RecordTable) -> tuple[np.ndarray, np.ndarray]:
         """Class indices of targets and predictions, (rows,) each."""
