@@ -245,7 +245,7 @@ def image_size(net: Any) -> tuple[int, int]:
 
 
 def odd_sided(image: Tensor) -> Tensor:
-    """A larger image on the meta device whose sides are no multiple of a stride."""
+    """A larger image on the meta device, with sides that a stride does not divide."""
     *shape, height, width = image.shape
     return torch.zeros(*shape, height + 11, width + 33, device="meta")
 

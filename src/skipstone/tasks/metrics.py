@@ -193,8 +193,8 @@ def rank_classes(ranking: ScoreRanking, weight: Array | None = None) -> tuple[Ar
         np.bincount(owner, weights=hits * _ratio(true_through, through), minlength=classes), support
     )
     negatives = drawn.sum(axis=1) - support
-    beaten = negatives[owner] - (through - true_through + before - true_before) / 2
-    area = _ratio(np.bincount(owner, weights=hits * beaten, minlength=classes), support * negatives)
+    lower = negatives[owner] - (through - true_through + before - true_before) / 2
+    area = _ratio(np.bincount(owner, weights=hits * lower, minlength=classes), support * negatives)
     is_contrast = (support > 0) & (negatives > 0)
     return np.where(is_contrast, area, np.nan), np.where(support > 0, share, np.nan)
 
