@@ -345,6 +345,28 @@ def test_a_name_that_is_no_unicode(run: Run, runs: Path, tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9 TiB"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_memory_that_cannot_be_had_is_no_bug(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def act(**_: Any) -> Any:
+        raise error
+
+    _command_that(monkeypatch, act)
+    done = run("models")
+    assert done.code == 1
+    assert "out of memory (" in done.err
+    assert "ulimit -v" in done.err
+
+
 # --- warnings -----------------------------------------------------------------------------------
 
 

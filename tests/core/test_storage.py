@@ -399,3 +399,8 @@ def test_only_regular_files_are_read(tmp_path: Path, read: Callable[[Path], obje
     for name, words in (("pipe", "regular"), ("link", "regular"), ("folder", "directory")):
         with pytest.raises(StorageError, match=words):
             read(tmp_path / name)
+
+
+def test_a_name_with_a_nul_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="NUL character"):
+        storage.read_bytes(tmp_path / "a\0b")

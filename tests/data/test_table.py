@@ -392,6 +392,15 @@ def test_parquet_holds_text_numbers_lists_and_bits(folder: Path) -> None:
     assert tags.column_values("target")[:3] == [["wet", "cold"], ["cold"], []]
 
 
+def test_parquet_columns_that_python_cannot_hold_are_left_alone(folder: Path) -> None:
+    """Times in nanoseconds, also in a column that nobody needs."""
+    path, odd = folder / "t.parquet", pa.array([1] * COUNT, pa.int64()).cast(pa.timestamp("ns"))
+    durations = pa.array([1] * COUNT, pa.int64()).cast(pa.duration("ns"))
+    columns = {"path": NAMES, "label": alternate("a", "b"), "at": odd, "took": durations}
+    pq.write_table(pa.table(columns), path)
+    assert read_manifest(path).column_values("target") == alternate("a", "b")
+
+
 def test_parquet_with_pictures_inside_or_broken(folder: Path) -> None:
     path = folder / "t.parquet"
     pq.write_table(pa.table({"image": [b"\xff\xd8\xff"] * 2, "label": ["a", "b"]}), path)

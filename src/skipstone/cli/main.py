@@ -84,9 +84,11 @@ def _run_and_report(arguments: list[str]) -> int:
         if message is not None:
             hint = "Change its permissions, or choose another path."
             return _report(message, hint, 1, as_json, debug)
-        if is_out_of_memory(error):
-            hint = "Try a smaller --batch-size or --size, where the command has them."
-            return _report("out of memory.", hint, 1, as_json, debug)
+        if is_out_of_memory(error) or _is_refused_memory(error):
+            reason = " ".join(str(error).split())[:200]
+            hint = "Raise the limit (ulimit -v), close other programs, or try a smaller --size or "
+            hint += "--batch-size, where the command has them."
+            return _report(f"out of memory ({reason}).", hint, 1, as_json, debug)
         text = " ".join(f"{type(error).__name__}: {error}".split())
         message = f"this is a bug in skipstone ({text[:300]})."
         hint = "Please report it with the output of the same command with --debug."
@@ -194,6 +196,14 @@ def _path_problem(error: Exception) -> str | None:
     if not isinstance(error.filename, str | bytes):
         return None
     return f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}."
+
+
+def _is_refused_memory(error: Exception) -> bool:
+    """Whether the system refused memory to a library that it loads, or to a new thread."""
+    text = str(error).lower()
+    words = ("cannot allocate memory", "failed to map segment", "can't start new thread")
+    is_refused = any(word in text for word in (*words, "resource temporarily unavailable"))
+    return isinstance(error, OSError | ImportError | RuntimeError) and is_refused
 
 
 def _escape_unencodable_names() -> None:

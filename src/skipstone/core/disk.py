@@ -60,6 +60,8 @@ def in_temporary_folder(path: Path) -> bool:
 
 def open_regular(path: Path | str) -> io.BufferedReader:
     """A regular file to read, buffered. OSError for a pipe or a device, which may have no end."""
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "its name holds a NUL character", str(path))
     return open(path, "rb", opener=_open_regular)
 
 

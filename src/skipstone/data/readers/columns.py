@@ -292,10 +292,16 @@ def _read_parquet(path: Path) -> Columns:
             or pa.types.is_large_binary(inner)
         ):
             unread[name] = str(kind)
-        elif is_list:
-            values[name] = [[_cell(item) for item in cell or ()] for cell in column.to_pylist()]
         else:
-            values[name] = [_cell(item) for item in column.to_pylist()]
+            try:
+                cells = column.to_pylist()
+            except (ValueError, OverflowError, pa.ArrowException):  # such as times in nanoseconds
+                unread[name] = str(kind)
+                continue
+            if is_list:
+                values[name] = [[_cell(item) for item in cell or ()] for cell in cells]
+            else:
+                values[name] = [_cell(item) for item in cells]
     return Columns(path, values, list(range(table.num_rows)), unread, unit="row")
 
 
