@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipstone.core.formatting import (
+    format_cell,
     format_seconds,
     join_command_line,
     join_limited,
@@ -72,3 +73,23 @@ def test_shortest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_seconds_as_people_write_them(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("+1+1", "'+1+1"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("a\x1b[2Jb", "a\\x1b[2Jb"),
+        ("\r=1", "\\x0d=1"),
+        ("-1", "-1"),
+        ("+1.5e-3", "+1.5e-3"),
+        ("a=b", "a=b"),
+        (0.5, 0.5),
+    ],
+)
+def test_a_cell_is_no_formula_and_no_escape_code(value: object, cell: object) -> None:
+    assert format_cell(value) == cell

@@ -404,3 +404,57 @@ def test_only_regular_files_are_read(tmp_path: Path, read: Callable[[Path], obje
 def test_a_name_with_a_nul_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="NUL character"):
         storage.read_bytes(tmp_path / "a\0b")
+
+
+# --- what killed processes leave ----------------------------------------------------------------
+
+_LEAVES = """
+import os, sys
+from pathlib import Path
+from skipstone.core import disk, storage
+with storage.write_folder(Path(sys.argv[1], "out")) as new:
+    storage.write_text(new / "a", "a")
+    os.kill(os.getpid(), 9)
+"""
+_SCRATCH = """
+import os
+from skipstone.core import disk
+with disk.scratch_folder() as folder:
+    (folder / "a").write_text("a")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_next_write_removes_what_a_kill_left(tmp_path: Path) -> None:
+    """But nothing of a process that runs, of another machine, or of the user."""
+    subprocess.run([sys.executable, "-c", _LEAVES, str(tmp_path)], check=False)
+    assert len(leftovers(tmp_path)) == 1
+    ours = disk.temporary_sibling(tmp_path / "x")
+    others = [".skipstone-tmp-00000000-999999-ab", ".skipstone-tmp-x", "user.txt", ours.name]
+    for name in others:
+        (tmp_path / name).write_text("")
+    with storage.write_folder(tmp_path / "out"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "out"}
+
+
+def test_scratch_folders_of_killed_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", _SCRATCH], check=False, env=environment)
+    assert len(leftovers(tmp_path)) == 1
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with disk.scratch_folder() as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_folder_keeps_no_temporaries(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    (kept / "masks").mkdir(parents=True)
+    (kept / "masks" / f"{disk.TEMPORARY_PREFIX}0000").write_text("half a mask")
+    (kept / "masks" / "a.png").write_text("a")
+    with storage.write_folder(tmp_path / "out", must_be_new=True, temporary_folder=kept):
+        pass
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["masks", "a.png"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import skipstone
+from skipstone.core.disk import TEMPORARY_PREFIX
 
 _IN_ACCESS, _IN_OPEN = 0x1, 0x20
 _STARTING = (
@@ -55,7 +56,7 @@ class Watch:
         }
         roots |= {str(Path(skipstone.__file__).parent), str(Path(__file__).parents[1])}
         self._code = tuple(str(Path(root).resolve()) for root in roots)
-        scratch = str(Path(tempfile.gettempdir(), "tmp"))  # of tempfile, for the script
+        scratch = str(Path(tempfile.gettempdir(), TEMPORARY_PREFIX))  # for the script
         system = (
             "/proc",
             "/sys",

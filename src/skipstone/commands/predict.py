@@ -47,6 +47,12 @@ def predict(
             metavar="DIR",
         ),
     ] = None,
+    raw_cells: Annotated[
+        bool,
+        Argument(
+            "write labels and paths to FILE.csv that a spreadsheet takes for formulas as they are"
+        ),
+    ] = False,
     **options: Annotated[Any, Argument("how to read tables, such as text_column='body'")],
 ) -> PredictResult:
     """Predict the labels of files, table rows and texts.
@@ -61,6 +67,7 @@ def predict(
         texts=[texts] if isinstance(texts, str) else list(texts),
         runtime=runtime,
         out=to_path(out),
+        raw_cells=raw_cells,
         settings=options,
     )
 

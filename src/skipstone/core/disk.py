@@ -12,11 +12,14 @@ import ctypes
 import errno
 import io
 import os
+import platform
 import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -50,7 +53,44 @@ def fault_injection_point(operation: str, path: Path) -> None:
 
 
 def temporary_sibling(path: Path) -> Path:
-    return path.with_name(TEMPORARY_PREFIX + secrets.token_hex(8))
+    return path.with_name(f"{_own_prefix()}{secrets.token_hex(4)}")
+
+
+def _own_prefix() -> str:
+    """Names this machine and process, so that others know whether it still runs."""
+    return f"{TEMPORARY_PREFIX}{zlib.crc32(platform.node().encode()):08x}-{os.getpid()}-"
+
+
+def remove_dead_temporaries(folder: Path) -> None:
+    """Remove what killed processes of this machine left in a folder that others may use, too."""
+    machine = _own_prefix().rpartition("-")[0].rpartition("-")[0]
+    with contextlib.suppress(OSError):
+        for entry in list(folder.iterdir()):
+            owner = entry.name.removeprefix(f"{machine}-").partition("-")[0]
+            if not entry.name.startswith(machine) or not owner.isdecimal() or _runs(int(owner)):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it runs, and belongs to somebody else
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder in the system's folder for temporary files; those of killed processes are removed."""
+    remove_dead_temporaries(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_own_prefix()) as folder:
+        yield Path(folder)
 
 
 def in_temporary_folder(path: Path) -> bool:

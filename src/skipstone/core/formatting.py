@@ -44,6 +44,24 @@ def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return tuple(parts), text
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def format_cell(value: object) -> object:
+    """A value for a CSV that a spreadsheet may open: text that it would run as a formula is quoted
+    with an apostrophe, and control characters, which a terminal obeys, are visible escapes.
+
+    >>> [format_cell("=1+1"), format_cell("-1.5"), format_cell("a")]
+    ["'=1+1", '-1.5', 'a']
+    """
+    if not isinstance(value, str):
+        return value
+    text = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", value)
+    is_formula = text.startswith(("=", "+", "-", "@", "\t")) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
+
+
 def natural_sorted(names: Iterable[str]) -> list[str]:
     return sorted(names, key=natural_key)
 

@@ -36,6 +36,7 @@ from skipstone.core.disk import (
     open_to_write,
     promote_content,
     read_regular,
+    remove_dead_temporaries,
     storage_error,
     temporary_sibling,
     write_all,
@@ -259,6 +260,7 @@ def write_folder(
     """
     path = Path(path).absolute()
     make_folder(path.parent)
+    remove_dead_temporaries(path.parent)
     fill = must_be_new and path.is_dir()
     temporary = temporary_folder or temporary_sibling(path / "inside" if fill else path)
     try:
@@ -268,6 +270,9 @@ def write_folder(
         raise storage_error("write", path, error) from error
     try:
         yield temporary
+        if temporary_folder is not None:  # a killed call, which is resumed here, left them
+            for leftover in list(temporary.rglob(f"{TEMPORARY_PREFIX}*")):
+                leftover.unlink()
         fsync_tree(temporary)
         if fill:
             promote_content(temporary, path)

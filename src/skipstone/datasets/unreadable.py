@@ -18,6 +18,7 @@ import numpy as np
 
 from skipstone.core import events
 from skipstone.core.errors import DataError
+from skipstone.core.formatting import format_cell
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.samples import SampleMeta
 from skipstone.datasets.cache import RecordCache
@@ -137,5 +138,5 @@ def to_csv(rows: Sequence[UnreadableRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "role", "reason"])
-    writer.writerows([row.path, row.role, row.reason] for row in rows)
+    writer.writerows([format_cell(row.path), row.role, format_cell(row.reason)] for row in rows)
     return text.getvalue()

@@ -204,6 +204,7 @@ def predict(
     texts: Sequence[str] = (),
     runtime: str = "auto",
     out: str | Path | None = None,
+    raw_cells: bool = False,
     settings: dict[str, Any] | None = None,
 ) -> PredictResult:
     """Predict for files, for every file in folders, and for every row of tables.
@@ -214,6 +215,8 @@ def predict(
         out: a `.csv` file for a table of predictions, or a folder for predictions that are files
             (masks); not inside a source. Nothing is overwritten. If it is stopped, finished
             predictions are kept next to it, and the same call resumes.
+        raw_cells: whether a table has labels and paths as they are, also where a spreadsheet would
+            run them as formulas.
         settings: how tables are read, by the names in `TABLE_SOURCE_OPTIONS`.
     """
     for source in sources:
@@ -248,7 +251,7 @@ def predict(
         for answer in predictor.stream_predictions(sources_to_read[len(partial.predictions) :]):
             partial.add_prediction(answer)
         result = _result(predictor, items, partial.predictions, table)
-        write_prediction_table(table, result.to_json()["predictions"])
+        write_prediction_table(table, result.to_json()["predictions"], raw=raw_cells)
     partial.discard()
     return result
 

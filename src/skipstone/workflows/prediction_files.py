@@ -27,6 +27,7 @@ from skipstone.bundle.output_paths import reject_nonempty_folder
 from skipstone.core import storage
 from skipstone.core.errors import DamagedError, UsageError
 from skipstone.core.events import emit_note
+from skipstone.core.formatting import format_cell
 from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import Inline, Source
 from skipstone.image.preview import to_display
@@ -244,16 +245,20 @@ def prepare_output_table(out: str | Path) -> Path:
     return path
 
 
-def write_prediction_table(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
+def write_prediction_table(
+    path: Path, predictions: Sequence[Mapping[str, Any]], *, raw: bool = False
+) -> None:
     """One line per prediction; see `_cell` for several values in one cell. File names that are not
-    UTF-8 are written with escapes."""
+    UTF-8 are written with escapes, and so are formulas (`format_cell`) unless `raw`."""
+    format_text = str if raw else format_cell
     names = list(dict.fromkeys(name for row in predictions for name in row))
     names = [name for name in names if name != "error"] + ["error"] * ("error" in names)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     for row in predictions:
-        writer.writerow([_cell(row.get(name, "")) for name in names])
+        cells = [_cell(row.get(name, "")) for name in names]
+        writer.writerow([format_text(cell) if isinstance(cell, str) else cell for cell in cells])
     storage.make_folder(path.parent)
     storage.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
 

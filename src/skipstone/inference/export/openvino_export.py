@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.core import events
+from skipstone.core.disk import scratch_folder
 from skipstone.core.errors import Refusal
 from skipstone.core.registry import HEADS
 from skipstone.inference.backends.libraries import import_openvino
@@ -178,7 +178,7 @@ def convert_onnx_to_ir(program: bytes) -> tuple[bytes, bytes]:
 def serialize_ir(model: Any) -> tuple[bytes, bytes]:
     """An openvino.Model as the contents of its .xml and .bin, without converting weights."""
     library = import_openvino()
-    with tempfile.TemporaryDirectory() as temporary:
+    with scratch_folder() as temporary:
         xml = Path(temporary, "model.xml")
         library.save_model(model, xml, compress_to_fp16=False)
         return xml.read_bytes(), xml.with_suffix(".bin").read_bytes()

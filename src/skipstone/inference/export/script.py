@@ -17,7 +17,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.core import events, storage
+from skipstone.core.disk import scratch_folder
 from skipstone.core.errors import DamagedError, Refusal
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.data.sources import Inline
@@ -146,7 +146,7 @@ def run_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str, Any]]:
 
     Returns its rows without their paths. DamagedError if the script fails.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with scratch_folder() as temporary:
         script = write_standalone(folder, Path(temporary, "script"))
         assert script is not None, "the caller has checked can_stand_alone"
         files = []

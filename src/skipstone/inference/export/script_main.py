@@ -139,5 +139,6 @@ def main(decode: Decode, answer: Answer) -> int:
     else:
         for row in rows:
             label = row.get("error") or _text(row["label"])
-            print(f"{row['path']}: {label} {_text(row.get('share', row.get('probability', '')))}")
+            line = f"{row['path']}: {label} {_text(row.get('share', row.get('probability', '')))}"
+            print("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
     return 1 if any("error" in row for row in rows) else 0
