@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from skipstone.cli.parser import parse_command_line
+from skipstone.commands.base import find_commands
 from skipstone.core.errors import UsageError
+from skipstone.core.formatting import to_flag
 from skipstone.core.settings import known_settings
 
 
 def test_every_setting_is_a_flag_of_train(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse_command_line(["train", "--help"])
+        parse_command_line(["train", "--help-all"])
     shown = capsys.readouterr().out
     for name in known_settings():
         assert f"--{name.replace('_', '-')} " in shown.replace(",", " "), name
@@ -21,6 +25,24 @@ def test_every_setting_is_a_flag_of_train(capsys: pytest.CaptureFixture[str]) ->
     assert "--channels {auto,N} " in shown
     assert "default: 0.0 for linear; 0.1 for fcn; 0.5 for deeplabv3" in " ".join(shown.split())
     assert "{auto,first,channels}" in shown
+
+
+@pytest.mark.parametrize("name", find_commands())
+def test_help_shows_the_everyday_flags(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            parse_command_line([name, flag])
+        shown[flag] = capsys.readouterr().out
+    short, long = (
+        set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.M)) for text in shown.values()
+    )
+    assert short <= long
+    assert len(short) <= 22  # a dozen, and those of every command
+    if short < long:
+        assert f"All: skipstone {name} --help-all" in shown["--help"]
+        everyday = find_commands()[name].everyday_options
+        assert {to_flag(option) for option in everyday} <= short
 
 
 def test_only_what_was_given_is_a_setting() -> None:

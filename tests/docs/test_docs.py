@@ -201,7 +201,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 def help_of(verb: str) -> str:
-    code, out, _ = say(verb, "--help")
+    code, out, _ = say(verb, "--help-all")
     assert code == 0
     return out
 
@@ -209,7 +209,7 @@ def help_of(verb: str) -> str:
 @pytest.fixture(scope="module")
 def flags_of() -> dict[str, set[str]]:
     found = {verb: set(re.findall(r"--[a-z][a-z0-9-]*", help_of(verb))) for verb in COMMANDS}
-    return {verb: known | {"--help"} for verb, known in found.items()}
+    return {verb: known | {"--help", "--help-all"} for verb, known in found.items()}
 
 
 @each_page

@@ -27,6 +27,7 @@ from skipstone.core.formatting import join_limited, to_flag
 from skipstone.core.options import has_type
 from skipstone.core.settings import Setting, known_settings, suggest_option
 
+HELP_ALL = "--help-all"
 _GROUP_TITLES = {
     "data": "reading the data",
     "split": "splitting the data",
@@ -90,7 +91,7 @@ class Parser(argparse.ArgumentParser):
         known = [_name(word) for word in words]
         raise UsageError(
             f"{self.prog} has no flag {flag}.",
-            hint=suggest_option(_name(flag), known, as_flag=True) or f"See: {self.prog} --help",
+            hint=suggest_option(_name(flag), known, as_flag=True) or f"See: {self.prog} {HELP_ALL}",
         )
 
 
@@ -101,10 +102,18 @@ def _name(flag: str) -> str:
 
 
 def add_settings(
-    parser: argparse.ArgumentParser, groups: set[str], *, only: set[str] | None = None
+    parser: argparse.ArgumentParser,
+    groups: set[str],
+    *,
+    only: set[str] | None = None,
+    shown: set[str] | None = None,
 ) -> None:
     """A flag for every setting of these groups, or for those of `only`. Settings of one name share
-    a flag."""
+    a flag.
+
+    Args:
+        shown: the settings that the help lists; None for all.
+    """
     sections = {
         group: parser.add_argument_group(title)
         for group, title in _GROUP_TITLES.items()
@@ -123,7 +132,7 @@ def add_settings(
             "--" + name.replace("_", "-"),
             dest=f"setting_{name}",
             default=None,
-            help=_help(owners).replace("%", "%%"),
+            help=_escape(_help(owners)) if shown is None or name in shown else argparse.SUPPRESS,
             **options,
         )
 
@@ -259,11 +268,14 @@ def top_level_help() -> str:
 def parse_command_line(words: list[str]) -> ParsedCommand:
     """The command of `words`. UsageError has one line and a suggestion."""
     command = _find_command(words[0])
+    shows_all = HELP_ALL in words or not command.everyday_options
+    epilog = "\n  ".join(["examples:", *command.examples]) if command.examples else ""
+    if not shows_all:
+        epilog += f"\n\nThese are the everyday flags. All: skipstone {command.name} {HELP_ALL}"
     parser = Parser(
-        prog=f"skipstone {command.name}",
-        description=f"{command.summary}.",
-        epilog="\n  ".join(["examples:", *command.examples]) if command.examples else None,
+        prog=f"skipstone {command.name}", description=f"{command.summary}.", epilog=epilog
     )
+    parser.add_argument(HELP_ALL, action="help", help="show every flag and exit")
     if command.option_groups:  # its flags would fill a screen
         names = [
             _parameter_metavar(parameter)
@@ -283,7 +295,8 @@ def parse_command_line(words: list[str]) -> ParsedCommand:
         )
     if command.option_groups:
         only = None if command.option_names is None else set(command.option_names)
-        add_settings(parser, set(command.option_groups), only=only)
+        shown = None if shows_all else set(command.everyday_options)
+        add_settings(parser, set(command.option_groups), only=only, shown=shown)
     common = parser.add_argument_group("every command")
     common.add_argument("--json", action="store_true", help="one JSON object on standard output")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")

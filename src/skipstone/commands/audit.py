@@ -149,4 +149,5 @@ COMMAND = Command(
     print_result=print_result,
     examples=("skipstone audit photos/ --out audit",),
     option_groups=("data",),
+    everyday_options=("task", "label_column", "text_column", "exclude"),
 )

@@ -286,6 +286,7 @@ class Command:
         examples: command lines for `--help`.
         option_groups: groups of `skipstone.core.settings` whose options it takes as `**options`.
         option_names: only these of their options; None for all.
+        everyday_options: those that `--help` shows, while `--help-all` shows all; empty for all.
         order: place in `skipstone --help`, smaller first.
     """
 
@@ -295,6 +296,7 @@ class Command:
     examples: tuple[str, ...] = ()
     option_groups: tuple[str, ...] = ()
     option_names: tuple[str, ...] | None = None
+    everyday_options: tuple[str, ...] = ()
     variants: tuple[CommandVariant, ...] = ()
     order: int = 1000
 

@@ -96,4 +96,5 @@ COMMAND = Command(
     print_result=print_result,
     examples=("skipstone compare runs/001 runs/002 --data photos/",),
     option_groups=("data",),
+    everyday_options=("task", "label_column", "text_column", "exclude"),
 )

@@ -59,4 +59,5 @@ COMMAND = Command(
     print_result=print_result,
     examples=("skipstone evaluate runs/001 photos/ --split test",),
     option_groups=("data",),
+    everyday_options=("task", "label_column", "text_column", "exclude"),
 )

@@ -91,4 +91,5 @@ COMMAND = Command(
     ),
     option_groups=("input", "model"),
     option_names=_OPTIONS,
+    everyday_options=("size", "resize", "crop_share", "normalize", "interpolation"),
 )

@@ -140,6 +140,10 @@ COMMAND = Command(
         *("data", "split", "input", "augmentation", "task", "model", "vectors", "head"),
         *("training", "loading"),
     ),
+    everyday_options=(
+        *("task", "label_column", "text_column", "exclude", "size", "augment"),
+        *("epochs", "budget", "batch_size", "lr"),
+    ),
     variants=(
         CommandVariant(
             name="show_augmented",

@@ -249,7 +249,7 @@ class Settings:
         for name in sorted(set(self.values) - set(allowed)):
             raise UsageError(
                 f"skipstone {verb} has no flag {to_flag(name)}.",
-                hint=f"See: skipstone {verb} --help",
+                hint=f"See: skipstone {verb} --help-all",
             )
 
 
