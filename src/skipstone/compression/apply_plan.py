@@ -34,7 +34,9 @@ from skipstone.core import events, storage
 from skipstone.core.errors import Refusal
 from skipstone.data.manifest import Manifest
 from skipstone.evaluation.parity import Verification, verify
+from skipstone.evaluation.scores import require_readable
 from skipstone.inference.open_model import open_model, open_runtime
+from skipstone.inference.predictor import Evaluation, Predictor
 from skipstone.inference.programs import read_programs
 from skipstone.inference.restore import restore_input
 from skipstone.tasks.base import headline_metric
@@ -125,7 +127,7 @@ def _make(
     )
     steps = run_steps(plan, StepContext(original, new, train_rows, val_rows, seed))
     before, after = open_model(original, "torch"), open_model(new)
-    role, scored = "val", (before.evaluate(val_rows), after.evaluate(val_rows))
+    role, scored = "val", _evaluate_both(before, after, val_rows, "val")
     decided = compare_accuracy(before.task, *scored, role=role, seed=seed)
     receipt = ShrinkReceipt(
         plan=str(plan),
@@ -143,7 +145,7 @@ def _make(
     if not receipt.accepted:
         raise _TooMuchLost(receipt)
     if len(test_rows):
-        role, scored = "test", (before.evaluate(test_rows), after.evaluate(test_rows))
+        role, scored = "test", _evaluate_both(before, after, test_rows, "test")
         receipt = replace(
             receipt, test=compare_accuracy(before.task, *scored, role=role, seed=seed)
         )
@@ -158,6 +160,16 @@ def _make(
             + "; ".join(verification.problems)
         )
     return receipt, verification
+
+
+def _evaluate_both(
+    before: Predictor, after: Predictor, rows: Manifest, role: str
+) -> tuple[Evaluation, Evaluation]:
+    """DataError if a row can no longer be read: the two would be compared on other rows."""
+    both = before.evaluate(rows), after.evaluate(rows)
+    for evaluation in both:
+        require_readable(evaluation, len(rows), role)
+    return both
 
 
 def _state_figures(folder: Path, receipt: ShrinkReceipt, role: str, runtime: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from skipstone.core.errors import UsageError
-from skipstone.core.events import emit_note
+from skipstone.core.errors import DataError, UsageError
+from skipstone.core.events import emit_note, emit_warning
 from skipstone.core.formatting import pluralize
 from skipstone.core.strict_json import JsonFields
 from skipstone.data.manifest import Manifest
@@ -188,6 +188,7 @@ class Scores:
         return {
             "role": self.role,
             "split": self.split,
+            "unreadable": len(self.evaluation.failures),
             "seed": self.seed,
             "metrics": {name: value.to_json() for name, value in self.metrics.items()},
             "errors": None if self.errors is None else asdict(self.errors),
@@ -210,16 +211,39 @@ def compute_scores(
     Args:
         split: description of the rows for people; by default made from the role.
     """
+    if split is None:
+        split = describe_part(part, role)
+        if evaluation.failures:
+            split += f"; {len(evaluation.failures):,} of {pluralize(len(part), 'row')} unreadable"
     estimates = metric_intervals(evaluation.records, task, evaluation.groups, seed)
     metrics = {name: value for name, value in estimates.items() if math.isfinite(value.value)}
     return Scores(
         role,
-        describe_part(part, role) if split is None else split,
+        split,
         seed,
         metrics,
         evaluation,
         task.headline,
         task.summarize_errors(evaluation.records) if evaluation.records else None,
+    )
+
+
+def require_readable(evaluation: Evaluation, rows: int, role: str, allowed: int = 0) -> None:
+    """Warn of rows that were readable when the work began, and no longer are; DataError if they are
+    more than `allowed`: what is left would be another test."""
+    if not evaluation.failures:
+        return
+    first = evaluation.failures[0]
+    sentence = (
+        f"{len(evaluation.failures):,} of {pluralize(rows, f'{role} row')} can no longer be read "
+        f"(the first: {first.name}: {first.error}), so they are not scored."
+    )
+    if len(evaluation.failures) <= allowed:
+        emit_warning(sentence)
+        return
+    raise DataError(
+        f"{sentence} --max-bad allows {allowed:,}.",
+        hint="Restore the files and repeat the same command.",
     )
 
 

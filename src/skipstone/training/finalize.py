@@ -14,11 +14,13 @@ from skipstone.bundle.format import Bundle
 from skipstone.core import events
 from skipstone.core.errors import Refusal
 from skipstone.data.manifest import Manifest
+from skipstone.datasets.options import LoadOptions
 from skipstone.evaluation.parity import Verification, verify
 from skipstone.evaluation.scores import (
     Scores,
     compute_scores,
     measure_calibration_gain,
+    require_readable,
     select_postprocessing,
 )
 from skipstone.inference.backends.torch_backend import TorchRuntime
@@ -40,12 +42,17 @@ def score_and_write_bundle(
     arch: Arch | EnsembleArch,
     lineage: dict[str, Any],
     folder: Path,
+    loading: LoadOptions | None = None,
 ) -> tuple[Scores, Bundle]:
     """Calibrate on the validation rows, score the test rows once (or, if the data is too small for
     a test set, the validation rows), and write the bundle.
 
     Args:
         network: the network of `arch`, with its weights.
+        loading: says how many rows may have become unreadable.
+
+    Raises:
+        DataError: more rows than that can no longer be read.
     """
     runtime = TorchRuntime(network)
     val_rows = context.manifest.rows_with_role("val")
@@ -57,6 +64,8 @@ def score_and_write_bundle(
     role = scored_role(context.manifest)
     part = context.manifest.rows_with_role(role)
     evaluation = predictor.evaluate(part)
+    allowed = (loading or LoadOptions()).max_unreadable(len(part))
+    require_readable(evaluation, len(part), role, allowed)
     scores = dataclasses.replace(
         compute_scores(context.task, evaluation, part, role=role, seed=context.seed),
         calibration=measure_calibration_gain(
