@@ -43,12 +43,12 @@ def test_rows_that_vanished_are_counted_or_refused(
     for source in part.list_sources()[:deleted]:
         source.path.unlink()
     heard: list[str] = []
-    network, loading = restore_network(context.bundle), LoadOptions(max_bad=max_bad)
+    network, context.loading = restore_network(context.bundle), LoadOptions(max_bad=max_bad)
 
     def score() -> Any:
         with events.use_listener(lambda event: heard.append(getattr(event, "text", ""))):
             return score_and_write_bundle(
-                context, network, context.bundle.arch, {}, tmp_path / "bundle", loading
+                context, network, context.bundle.arch, {}, tmp_path / "bundle"
             )[0]
 
     if deleted > 1:

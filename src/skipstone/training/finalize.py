@@ -14,7 +14,6 @@ from skipstone.bundle.format import Bundle
 from skipstone.core import events
 from skipstone.core.errors import Refusal
 from skipstone.data.manifest import Manifest
-from skipstone.datasets.options import LoadOptions
 from skipstone.evaluation.parity import Verification, verify
 from skipstone.evaluation.scores import (
     Scores,
@@ -42,17 +41,15 @@ def score_and_write_bundle(
     arch: Arch | EnsembleArch,
     lineage: dict[str, Any],
     folder: Path,
-    loading: LoadOptions | None = None,
 ) -> tuple[Scores, Bundle]:
     """Calibrate on the validation rows, score the test rows once (or, if the data is too small for
     a test set, the validation rows), and write the bundle.
 
     Args:
         network: the network of `arch`, with its weights.
-        loading: says how many rows may have become unreadable.
 
     Raises:
-        DataError: more rows than that can no longer be read.
+        DataError: more rows than `--max-bad` allows can no longer be read.
     """
     runtime = TorchRuntime(network)
     val_rows = context.manifest.rows_with_role("val")
@@ -64,7 +61,7 @@ def score_and_write_bundle(
     role = scored_role(context.manifest)
     part = context.manifest.rows_with_role(role)
     evaluation = predictor.evaluate(part)
-    allowed = (loading or LoadOptions()).max_unreadable(len(part))
+    allowed = context.loading.max_unreadable(len(part))
     require_readable(evaluation, len(part), role, allowed)
     scores = dataclasses.replace(
         compute_scores(context.task, evaluation, part, role=role, seed=context.seed),

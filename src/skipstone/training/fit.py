@@ -103,11 +103,7 @@ def fit(
         basis = (recipe, loss, loader, evaluate, mode, memory, began, evaluation_rows)
         length = run.decide("length", lambda: decide_length(*basis))
         per_epoch = -(-len(loader) // recipe.accumulate)
-        if not 1 <= length["steps"] <= recipe.epochs * per_epoch:
-            raise DamagedError(
-                f"{run.path / JOURNAL} is damaged: it plans {length['steps']:,} steps, and "
-                f"{recipe.epochs} epochs have {recipe.epochs * per_epoch:,}."
-            )
+        _check_length(run, length["steps"], recipe.epochs * per_epoch)
         phases = _plan_phases(recipe, network, per_epoch, length["steps"])
         selector = ModelSelector(task, evaluate)
         manager = RunManager(
@@ -130,6 +126,13 @@ def fit(
         assert state.chosen_epoch is not None, "no epoch was evaluated"
         size = memory.size_at(state.step)
         return FitResult(state.history, state.chosen_epoch, state.step, state.stopped_by, size)
+
+
+def _check_length(run: RunFolder, steps: int, most: int) -> None:
+    if not 1 <= steps <= most:
+        raise DamagedError(
+            f"{run.path / JOURNAL} is damaged: it plans {steps:,} steps, and all epochs have {most:,}."
+        )
 
 
 @contextlib.contextmanager

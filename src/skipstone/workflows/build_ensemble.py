@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from skipstone.core.formatting import join_command_line, join_limited, relative_
 from skipstone.core.strict_json import JsonFields
 from skipstone.data.fingerprint import CONTENT_DIGEST
 from skipstone.data.manifest import MANIFEST_FILE, Manifest, save_manifest
+from skipstone.datasets.options import LoadOptions
 from skipstone.datasets.unreadable import UNREADABLE
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
 from skipstone.evaluation.scores import Scores, format_difference
@@ -87,6 +88,7 @@ class EnsembleContext:
     task: Task
     seed: int
     arch: EnsembleArch
+    loading: LoadOptions = field(default_factory=LoadOptions)
 
 
 def open_members(models: list[str], data: Path | None) -> list[EnsembleMember]:
