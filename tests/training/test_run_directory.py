@@ -73,7 +73,7 @@ def test_an_older_run_that_cannot_be_read_is_passed_over_with_a_warning(tmp_path
         assert run.path.name == "003"
     notes = [event for event in seen if isinstance(event, events.Note)]
     (warning,) = [note.text for note in notes if note.level == "warning"]
-    assert "run.json is not what skipstone writes" in warning
+    assert "run.json is not what this skipstone writes" in warning
     (tmp_path / "003" / "run.json").write_text("[]")
     with pytest.raises(DamagedError, match=r"run\.json is not what"):
         open_or_resume(tmp_path, {"lr": "a"})

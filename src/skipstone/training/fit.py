@@ -121,8 +121,7 @@ def fit(
             _run_phases(loss, loader, manager, state, mode, memory)
         manager.load_chosen_weights()
         network.auxiliary.clear()
-        network.to("cpu").to(memory_format=torch.contiguous_format)
-        network.requires_grad_(True).eval()
+        network.to("cpu").to(memory_format=torch.contiguous_format).requires_grad_(True).eval()
         assert state.chosen_epoch is not None, "no epoch was evaluated"
         size = memory.size_at(state.step)
         return FitResult(state.history, state.chosen_epoch, state.step, state.stopped_by, size)

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import platform
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from skipstone.core.versions import package_versions
 
 if TYPE_CHECKING:
     from skipstone.training.fit import FitResult
     from skipstone.training.plan import TrainPlan
-
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "pillow",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "nncf",
-    "tokenizers",
-    "transformers",
-)
-
-
-def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
-    """Versions of skipstone, Python and those of the packages that are installed; by default of all
-    that affect a model."""
-    installed = {"skipstone": importlib.metadata.version("skipstone")}
-    installed["python"] = platform.python_version()
-    for name in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            installed[name] = importlib.metadata.version(name)
-    return installed
 
 
 def make_lineage(

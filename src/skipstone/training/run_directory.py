@@ -27,7 +27,7 @@ from skipstone.core.errors import DamagedError, Refusal
 from skipstone.core.formatting import relative_path
 from skipstone.core.options import has_type
 from skipstone.core.strict_json import parse_json
-from skipstone.training.lineage import package_versions
+from skipstone.core.versions import package_versions
 
 RUN, JOURNAL, LOCK = "run.json", "journal.jsonl", ".lock"
 FORMAT = 2

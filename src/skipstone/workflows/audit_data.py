@@ -22,6 +22,7 @@ from skipstone.core.registry import INPUTS
 from skipstone.core.results import TableResult
 from skipstone.core.settings import Settings
 from skipstone.core.specs import resolve_target
+from skipstone.core.versions import package_versions
 from skipstone.data.exclude import read_exclude_list
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
@@ -29,7 +30,6 @@ from skipstone.data.read import read_manifest
 from skipstone.data.sources import read_source
 from skipstone.report.audit_page import AuditReportData, WeightedText, build_audit_report
 from skipstone.report.data_uris import encode_data_uri
-from skipstone.training.lineage import package_versions
 from skipstone.workflows.run_result import format_result
 
 AUDIT_FILES = {"json": "audit.json", "page": "audit.html", "exclude": "exclude.txt"}

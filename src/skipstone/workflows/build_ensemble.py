@@ -23,6 +23,7 @@ from skipstone.core import events
 from skipstone.core.errors import Refusal, UsageError
 from skipstone.core.formatting import join_command_line, join_limited, relative_path
 from skipstone.core.strict_json import JsonFields
+from skipstone.core.versions import package_versions
 from skipstone.data.fingerprint import CONTENT_DIGEST
 from skipstone.data.manifest import MANIFEST_FILE, Manifest, save_manifest
 from skipstone.datasets.options import LoadOptions
@@ -46,7 +47,6 @@ from skipstone.report.report_data import (
 from skipstone.report.text_format import format_percent
 from skipstone.tasks.base import Task, headline_metric
 from skipstone.training.finalize import export_and_verify, score_and_write_bundle
-from skipstone.training.lineage import package_versions
 from skipstone.training.plan import data_record
 from skipstone.training.run_directory import open_or_resume
 from skipstone.workflows.run_result import RunResult

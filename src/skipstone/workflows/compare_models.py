@@ -29,6 +29,7 @@ from skipstone.core.results import TableResult
 from skipstone.core.settings import Settings
 from skipstone.core.specs import InputSpec
 from skipstone.core.strict_json import JsonFields
+from skipstone.core.versions import package_versions
 from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
@@ -51,7 +52,6 @@ from skipstone.report.blocks import Block, Column, Report, Section, TableBlock, 
 from skipstone.report.render import render_report
 from skipstone.report.text_format import format_bytes, format_count, format_percent
 from skipstone.tasks.base import Task, headline_metric, task_record
-from skipstone.training.lineage import package_versions
 from skipstone.training.network_choice import default_head
 from skipstone.workflows.run_result import format_result
 

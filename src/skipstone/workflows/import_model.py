@@ -19,6 +19,7 @@ from skipstone.core.formatting import join_command_line, join_limited, relative_
 from skipstone.core.options import options_to_json
 from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS
 from skipstone.core.settings import Settings
+from skipstone.core.versions import package_versions
 from skipstone.evaluation.parity import Verification
 from skipstone.image.base_input import BaseImageInput
 from skipstone.image.input import make_image_input
@@ -39,7 +40,6 @@ from skipstone.models.weights import (
 )
 from skipstone.tasks.base import Task, task_record
 from skipstone.training.finalize import export_and_verify
-from skipstone.training.lineage import package_versions
 from skipstone.training.options import TrainOptions
 from skipstone.training.recipe import RecipeFacts, resolve_recipe
 from skipstone.workflows.run_result import format_result, format_verification

@@ -15,6 +15,7 @@ from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_command_line
 from skipstone.core.registry import INPUTS
 from skipstone.core.settings import Settings
+from skipstone.core.versions import package_versions
 from skipstone.data.samples import Sample
 from skipstone.datasets.augmentation import Augmentation, make_augmentation
 from skipstone.image.augment_factory import make_image_augmentation, make_image_mixing
@@ -28,7 +29,6 @@ from skipstone.text.text_augment_options import TextAugmentOptions
 from skipstone.text.token_spans import split_into_spans
 from skipstone.training.finetune import load_parent
 from skipstone.training.learner import training_loader
-from skipstone.training.lineage import package_versions
 from skipstone.training.plan import TrainPlan, build_plan
 
 #: Training rows that are shown.
