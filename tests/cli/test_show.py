@@ -199,7 +199,7 @@ def test_training_says_so_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_verification(PHOTOS, Terminal())
     masks, photos = capsys.readouterr().out.splitlines()
     assert masks.endswith("2 predictions changed, at most 0.004 % of the pixels)")
-    assert photos.endswith("1 predictions changed)")
+    assert photos.endswith("1 prediction changed)")
 
 
 def test_a_report_says_so_too() -> None:

@@ -88,7 +88,7 @@ def test_a_long_stage_has_one_line_in_a_log(
                 advance(3)
         with events.progress_stage("verifying"):
             clock[0] += 7
-    assert capsys.readouterr() == ("", "training ...\nverifying took 7 s\n")
+    assert capsys.readouterr() == ("", "training ...\nverifying took 7.0 s\n")
 
 
 def test_escape_text() -> None:

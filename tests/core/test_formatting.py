@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from skipstone.core.formatting import (
     format_cell,
+    format_decimal,
+    format_difference,
+    format_duration,
     format_seconds,
     join_command_line,
     join_limited,
@@ -93,3 +96,12 @@ def test_seconds_as_people_write_them(seconds: float, text: str) -> None:
 )
 def test_a_cell_is_no_formula_and_no_escape_code(value: object, cell: object) -> None:
     assert format_cell(value) == cell
+
+
+def test_durations_and_small_numbers_as_people_write_them() -> None:
+    texts = {0.84: "0.8 s", 42.2: "42 s", 59.7: "1 min", 75: "1 min 15 s", 7500: "2 h 5 min"}
+    assert {seconds: format_duration(seconds) for seconds in texts} == texts
+    texts = {0.001: "0.001", 1e-12: "0.000000000001", 17500.0: "17,500", 0.5: "0.5", 0.0: "0"}
+    assert {value: format_decimal(value) for value in texts} == texts
+    texts = {0.34: "0.34", 0.0066: "0.0066", 8.8e-7: "below 0.0001", 0.0: "0"}
+    assert {value: format_difference(value) for value in texts} == texts

@@ -106,13 +106,13 @@ def add_settings(
     groups: set[str],
     *,
     only: set[str] | None = None,
-    shown: set[str] | None = None,
+    visible: set[str] | None = None,
 ) -> None:
     """A flag for every setting of these groups, or for those of `only`. Settings of one name share
     a flag.
 
     Args:
-        shown: the settings that the help lists; None for all.
+        visible: the settings that the help lists; None for all.
     """
     sections = {
         group: parser.add_argument_group(title)
@@ -132,7 +132,9 @@ def add_settings(
             "--" + name.replace("_", "-"),
             dest=f"setting_{name}",
             default=None,
-            help=_escape(_help(owners)) if shown is None or name in shown else argparse.SUPPRESS,
+            help=_escape(_help(owners))
+            if visible is None or name in visible
+            else argparse.SUPPRESS,
             **options,
         )
 
@@ -295,8 +297,8 @@ def parse_command_line(words: list[str]) -> ParsedCommand:
         )
     if command.option_groups:
         only = None if command.option_names is None else set(command.option_names)
-        shown = None if shows_all else set(command.everyday_options)
-        add_settings(parser, set(command.option_groups), only=only, shown=shown)
+        visible = None if shows_all else set(command.everyday_options)
+        add_settings(parser, set(command.option_groups), only=only, visible=visible)
     common = parser.add_argument_group("every command")
     common.add_argument("--json", action="store_true", help="one JSON object on standard output")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")

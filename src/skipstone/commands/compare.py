@@ -15,6 +15,7 @@ from skipstone.commands.base import (
     to_list,
     to_path,
 )
+from skipstone.core.formatting import format_seconds, pluralize
 from skipstone.report.text_format import format_bytes, format_percent
 
 if TYPE_CHECKING:
@@ -65,7 +66,12 @@ def print_result(result: CompareResult, output: Output) -> None:
                 "" if score is None else f"{_interval(score, format_percent)} (n = {score.n:,})",
                 "" if gap is None else f"{_interval(gap, '{:+.2f}'.format)} points",
                 row.runtime,
-                "{median_ms:.2f} ms [{p10_ms:.2f}, {p90_ms:.2f}]".format(**row.latency),
+                "{} [{}, {}]".format(
+                    *(
+                        format_seconds(row.latency[name] / 1000)
+                        for name in ("median_ms", "p10_ms", "p90_ms")
+                    )
+                ),
                 format_bytes(row.bytes),
                 f"{row.parameters / 1e6:.2f} M",
                 f"{row.macs / 1e6:,.0f} M",
@@ -76,7 +82,7 @@ def print_result(result: CompareResult, output: Output) -> None:
     metric = metrics.pop() if len(metrics) == 1 else "score"
     costs = ("files", "parameters", "MACs", "activations")
     columns = ("model", metric, "difference to the first", "runtime", "latency", *costs)
-    title = f"Batch 1, {result.threads} threads, interleaved; median [10th, 90th percentile]"
+    title = f"Batch 1, {pluralize(result.threads, 'thread')}, interleaved; median [10th, 90th percentile]"
     output.print_table(columns, rows, title=title)
     scored_on = {f"{row.name}: {row.scored_on}" for row in result.rows if row.scored_on}
     for sentence in sorted(scored_on):

@@ -12,7 +12,7 @@ from skipstone.commands.rendering import (
     print_metrics,
     print_verification,
 )
-from skipstone.report.text_format import format_duration
+from skipstone.core.formatting import format_duration
 
 if TYPE_CHECKING:
     from skipstone.workflows.run_demo import DemoResult

@@ -13,10 +13,15 @@ from skipstone.compression.receipt_format import (
     format_ratio,
     interval_bounds,
 )
+from skipstone.core.formatting import (
+    format_difference,
+    format_duration,
+    format_seconds,
+    pluralize,
+)
 from skipstone.report.blocks import MetricValue
 from skipstone.report.text_format import (
     format_bytes,
-    format_duration,
     format_metric,
     format_percent,
 )
@@ -81,8 +86,8 @@ def print_verification(verification: Verification, output: Output) -> None:
     if verification.ok:
         output.print_line(
             f"Verified from raw bytes in a fresh process: {', '.join(names)} "
-            f"(largest difference in probability {verification.max_difference:.1e}, "
-            f"{verification.flips} predictions changed{pixels})",
+            f"(largest difference in probability {format_difference(verification.max_difference)}, "
+            f"{pluralize(verification.flips, 'prediction')} changed{pixels})",
             "green",
         )
     else:
@@ -134,9 +139,9 @@ def make_receipt_table(receipt: Mapping[str, Any]) -> TerminalTable:
         for ratio in latency["ratios"]:
             rows.append(
                 [
-                    f"latency, batch {latency['batch']}, {latency['threads']} threads",
-                    f"{medians[ratio['slow']]:.2f} ms ({ratio['slow']})",
-                    f"{medians[ratio['fast']]:.2f} ms ({ratio['fast']})",
+                    f"latency, batch {latency['batch']}, {pluralize(latency['threads'], 'thread')}",
+                    f"{format_seconds(medians[ratio['slow']] / 1000)} ({ratio['slow']})",
+                    f"{format_seconds(medians[ratio['fast']] / 1000)} ({ratio['fast']})",
                     format_ratio(ratio),
                 ]
             )

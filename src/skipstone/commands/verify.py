@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skipstone.commands.base import Command, ModelPath, Output, command_function, to_path
+from skipstone.core.formatting import format_difference
 from skipstone.report.text_format import format_percent
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def print_result(result: VerifyResult, output: Output) -> None:
             [
                 check["name"],
                 "ok" if check["ok"] else "FAILED",
-                f"{check['max_difference']:.1e}" if is_measured else "",
+                format_difference(check["max_difference"]) if is_measured else "",
                 f"{check['flips']} of {check['n']}" if is_measured else "",
                 *(
                     [format_percent(check["share"]) if "share" in check else ""]

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import TypeVar
 
+from skipstone.core.formatting import format_duration
+
 T = TypeVar("T")
 
 
@@ -110,7 +112,7 @@ class LinePrinter:
                 self._print_if_long("...")
             case StageFinished(progress_stage):
                 if self._open == [progress_stage]:
-                    self._print_if_long(f"took {time.monotonic() - self._start:.0f} s")
+                    self._print_if_long(f"took {format_duration(time.monotonic() - self._start)}")
                 if progress_stage in self._open:
                     self._open.remove(progress_stage)
 

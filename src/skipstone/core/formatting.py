@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 
@@ -26,6 +28,32 @@ def format_seconds(seconds: float) -> str:
     value, unit = (1000 * seconds, "ms") if seconds < 1 else (seconds, "s")
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:.{digits}f} {unit}"
+
+
+def format_duration(seconds: float) -> str:
+    """0.8 s, 42 s, 3 min 20 s, 10 min, 2 h 5 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    units = (60, "min", 1, "s") if rounded < 3600 else (3600, "h", 60, "min")
+    large, name, small, rest_name = units
+    rest = rounded % large // small
+    return f"{rounded // large} {name}" + (f" {rest} {rest_name}" if rest else "")
+
+
+def format_decimal(value: float, digits: int = 3) -> str:
+    """`value` with so many significant digits, never as 1e-05: `0.00001`, `17,500`."""
+    if not math.isfinite(value):
+        return str(value)
+    text = format(Decimal(f"{value:.{digits}g}"), "f")
+    return f"{int(text):,}" if "." not in text else text
+
+
+def format_difference(value: float) -> str:
+    """A difference of probabilities: `0.34`, `0.0066`, `below 0.0001`."""
+    return "below 0.0001" if 0 < value < 1e-4 else format_decimal(value, 2)
 
 
 def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

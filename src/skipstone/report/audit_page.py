@@ -181,10 +181,10 @@ def _contact_sheet(story: AuditReportData) -> list[Block]:
         for name in names:
             if row not in flagged:
                 rows[name].append(row)
-    shown = sorted(rows, key=natural_key)[:_SAMPLES]
-    count = min(_SAMPLES_OF_CLASS, _SAMPLES // max(len(shown), 1)) if classes else 24
+    class_order = sorted(rows, key=natural_key)[:_SAMPLES]
+    count = min(_SAMPLES_OF_CLASS, _SAMPLES // max(len(class_order), 1)) if classes else 24
     blocks: list[Block] = []
-    for name in shown:
+    for name in class_order:
         step = max(1, len(rows[name]) // count)
         photos = _draw_samples(story, rows[name][::step][:count])
         if photos:

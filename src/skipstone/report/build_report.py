@@ -15,11 +15,11 @@ from skipstone.compression.receipt_format import (
     format_ratio,
     interval_bounds,
 )
+from skipstone.core.formatting import format_difference, format_duration, pluralize
 from skipstone.report.blocks import Report, Section, block_from_json
 from skipstone.report.text_format import (
     format_bytes,
     format_count,
-    format_duration,
     format_number,
     format_percent,
 )
@@ -257,7 +257,9 @@ def _result(story: ReportData) -> list[Json]:
     )
     headline = by_name[story.headline]
     if headline["high"] is not None and headline["high"] - headline["low"] > ROUGH_INTERVAL:
-        verdict += f" {headline['n']:,} samples give only a rough estimate: see the interval."
+        verdict += (
+            f" {pluralize(headline['n'], 'sample')} give only a rough estimate: see the interval."
+        )
     blocks: list[Json] = [
         {
             "kind": "hero",
@@ -490,7 +492,7 @@ def _allowed(value: Any, limit: Any, form: Callable[[Any], str] | None = None) -
 
 
 def _short(value: Any) -> str:
-    return f"{value:.2g}" if isinstance(value, float) else f"{value:,}"
+    return format_difference(value) if isinstance(value, float) else f"{value:,}"
 
 
 def describe_model(

@@ -130,36 +130,36 @@ class GalleryDrawer:
         for items in galleries:
             results.append([])
             for item in items:
-                shown = self._draw_item(item, weighted)
+                drawn_item = self._draw_item(item, weighted)
                 for key in ("picture", "sound"):
-                    content = shown.get(key, "")
+                    content = drawn_item.get(key, "")
                     if len(content) > budget:
-                        shown[key] = content = ""
+                        drawn_item[key] = content = ""
                     budget -= len(content)
-                results[-1].append(shown)
+                results[-1].append(drawn_item)
         return results
 
     def _draw_item(self, item: Mapping[str, Any], weighted: bool) -> dict[str, Any]:
         row = self._rows[item["id"]]
         source = self.context.manifest.source_at(row)
-        shown = {**item, "name": self._names[row], "link": self._link_to(source)}
+        drawn_item = {**item, "name": self._names[row], "link": self._link_to(source)}
         input = list_inputs(self.context.input)[0]  # an ensemble's members split texts alike
         if isinstance(input, Playable):
             with contextlib.suppress(DataError):
                 record = input.decode(source).value
-                shown["picture"] = encode_data_uri(input.draw_record(record)) or ""
-                shown["sound"] = encode_sound_uri(input.encode_wav(record))
+                drawn_item["picture"] = encode_data_uri(input.draw_record(record)) or ""
+                drawn_item["sound"] = encode_sound_uri(input.encode_wav(record))
         elif not isinstance(input, TokenSplitter):
             with contextlib.suppress(DataError):  # readable when it was scored, but not any more
-                shown["picture"] = self._draw_row(row) or ""
+                drawn_item["picture"] = self._draw_row(row) or ""
         elif weighted:
             decision = item.get("decision", {})
-            shown["words"] = compute_word_importance(
+            drawn_item["words"] = compute_word_importance(
                 self._predictor, input.split_tokens, source, **decision
             )
         else:
-            shown["words"] = [[part, 0.0] for part in input.split_tokens(source)[0]]
-        return shown
+            drawn_item["words"] = [[part, 0.0] for part in input.split_tokens(source)[0]]
+        return drawn_item
 
     def _link_to(self, source: FileRef) -> str:
         """The sample's own file, relative to the run folder; "" for a part of a file."""

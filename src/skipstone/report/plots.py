@@ -86,18 +86,18 @@ class _Canvas:
 
     def write(self, x: float, y: float, text: str, anchor: str, colour: Any = _INK) -> None:
         """`anchor` as in Pillow: "mm" is the middle, "rm" the right end."""
-        shown = escape_control_characters(text)
-        self.pen.text((SCALE * x, SCALE * y), shown, fill=colour, font=self._font, anchor=anchor)
+        escaped = escape_control_characters(text)
+        self.pen.text((SCALE * x, SCALE * y), escaped, fill=colour, font=self._font, anchor=anchor)
 
     def write_upwards(self, x: float, y: float, text: str) -> None:
         """A line that starts at (x, y), its left middle, and runs upwards."""
         from PIL import Image, ImageDraw
 
-        shown = escape_control_characters(text)
-        size = (round(self.pen.textlength(shown, self._font)) + 1, 16 * SCALE)
+        escaped = escape_control_characters(text)
+        size = (round(self.pen.textlength(escaped, self._font)) + 1, 16 * SCALE)
         line = Image.new("RGB", size, _PAPER)
         pen = ImageDraw.Draw(line)
-        pen.text((0, size[1] / 2), shown, fill=_INK, font=self._font, anchor="lm")
+        pen.text((0, size[1] / 2), escaped, fill=_INK, font=self._font, anchor="lm")
         corner = (round(SCALE * x - size[1] / 2), round(SCALE * y) - size[0])
         self.picture.paste(line.rotate(90, expand=True), corner)
 
@@ -192,5 +192,5 @@ def _draw_confusion(block: Confusion) -> bytes:
 
 def _shorten(name: str) -> str:
     """A class name that fits the margin."""
-    shown = escape_control_characters(name)
-    return shown if len(shown) <= MAX_NAME else shown[: MAX_NAME - 1] + "…"
+    escaped = escape_control_characters(name)
+    return escaped if len(escaped) <= MAX_NAME else escaped[: MAX_NAME - 1] + "…"

@@ -18,7 +18,7 @@ from skipstone.bundle.format import Bundle
 from skipstone.bundle.output_paths import find_training_data
 from skipstone.core import storage
 from skipstone.core.errors import DamagedError, DataError
-from skipstone.core.formatting import join_command_line, relative_path
+from skipstone.core.formatting import join_command_line, pluralize, relative_path
 from skipstone.core.registry import INPUTS
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.datasets.splitting import get_labels
@@ -144,12 +144,12 @@ def collect_report_data(outcome: RunOutcome) -> ReportData:
     task, manifest = outcome.context.task, outcome.context.manifest
     classes = list(task.schema.get("classes", ()))
     when = datetime.datetime.now(datetime.UTC).strftime("%-d %B %Y, %H:%M UTC")
-    kinds = f"{len(classes):,} classes, " if classes else ""
+    kinds = f"{pluralize(len(classes), 'class', 'classes')}, " if classes else ""
     ignored = [f"Ignored: {count:,} {why}." for why, count in manifest.skipped_counts.items()]
     drawing = GalleryDrawer(outcome.context, outcome.folder)
     return ReportData(
         title=f"{manifest.root.resolve().name}: {bundle.arch.name}",
-        subtitle=f"{manifest.input}, {manifest.task}, {kinds}{len(manifest):,} rows; {when}",
+        subtitle=f"{manifest.input}, {manifest.task}, {kinds}{pluralize(len(manifest), 'row')}; {when}",
         command=bundle.lineage["command"],
         headline=task.headline,
         metrics=[
@@ -202,7 +202,8 @@ def describe_training(
         facts.insert(4, ["Word vectors", str(plan.vectors)])
     if history:
         stopped = str(bundle.lineage.get("stopped_by", ""))
-        length = f"{history[-1]['step']:,} steps, {len(history):,} epochs"
+        steps, epochs = pluralize(history[-1]["step"], "step"), pluralize(len(history), "epoch")
+        length = f"{steps}, {epochs}"
         facts.append(["Length", f"{length}; {_ENDS.get(stopped, stopped)}"])
     micro_batch = bundle.lineage.get("micro_batch", plan.recipe.batch_size)
     if micro_batch < plan.recipe.batch_size:
@@ -273,7 +274,10 @@ def _calibration(scores: Scores) -> list[str]:
 def _unscored(scores: Scores) -> list[dict[str, Any]]:
     failed = [{"name": bad.name, "error": bad.error} for bad in scores.evaluation.failures]
     unknown = [
-        {"name": label, "error": f"a label that the model does not know, on {rows:,} rows"}
+        {
+            "name": label,
+            "error": f"a label that the model does not know, on {pluralize(rows, 'row')}",
+        }
         for label, rows in scores.evaluation.unknown_labels.items()
     ]
     return failed + unknown

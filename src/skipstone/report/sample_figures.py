@@ -86,12 +86,12 @@ def _content(sample: GalleryItem | Photo, alt: str) -> str:
 
 def _figure(content: str, caption: str, name: str, link: str = "") -> str:
     """A sample; its name leads to its file."""
-    shown = render_name(name)
+    title = render_name(name)
     if link:
-        shown = f'<a href="{escape_html(link)}">{shown}</a>'
+        title = f'<a href="{escape_html(link)}">{title}</a>'
     return (
         f"<li><figure>{content}<figcaption>{caption}"
-        f'<span class="file" title="{escape_html(name)}">{shown}</span></figcaption></figure></li>'
+        f'<span class="file" title="{escape_html(name)}">{title}</span></figcaption></figure></li>'
     )
 
 

@@ -198,9 +198,9 @@ def _confusion_row(block: Confusion, i: int, total: int, links: Sequence[str | N
             continue
         share = count / total
         shade = ("r" if i == j else "w") + str(max(1, math.ceil(8 * share)))
-        shown = f'<a href="#{links[j]}">{count:,}</a>' if links[j] else f"{count:,}"
+        content = f'<a href="#{links[j]}">{count:,}</a>' if links[j] else f"{count:,}"
         tooltip = f"{block.classes[i]} → {block.classes[j]}: {count:,} of {total:,} ({format_percent(share)})"
-        cells.append(f'<td class="{shade}" title="{escape_html(tooltip)}">{shown}')
+        cells.append(f'<td class="{shade}" title="{escape_html(tooltip)}">{content}')
     label = block.classes[i]
     return (
         f'<tr><th scope="row" title="{escape_html(label)}"><span>{render_name(label)}</span></th>'

@@ -99,18 +99,6 @@ def format_bytes(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-def format_duration(seconds: float) -> str:
-    """0.8 s, 42 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    rounded = round(seconds)
-    if rounded < 60:
-        return f"{rounded} s"
-    if rounded < 3600:
-        return f"{rounded // 60} min {rounded % 60} s"
-    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
-
-
 def format_count(value: float) -> str:
     """A large number in short: 11.2 million."""
     for limit, word in ((1e9, "billion"), (1e6, "million")):

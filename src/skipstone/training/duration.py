@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from skipstone.core import events
-from skipstone.core.formatting import format_seconds
+from skipstone.core.formatting import format_duration, format_seconds, pluralize
 from skipstone.data.samples import Batch
 from skipstone.models.network import Network
 from skipstone.training.loop import Batches, group_batches
@@ -69,7 +69,7 @@ def decide_length(
         "seconds_per_evaluation": round(evaluation, 3),
     }
     events.emit_note(
-        f"{recipe.budget:g} s are enough for {decision['steps']:,} steps "
+        f"{format_duration(recipe.budget)} are enough for {pluralize(int(decision['steps']), 'step')} "
         f"({decision['steps'] / per_epoch:.1f} epochs) at {format_seconds(seconds)} per step and "
         f"{format_seconds(evaluation)} per evaluation."
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from skipstone.core.formatting import format_decimal, format_duration, pluralize
 from skipstone.core.options import check_types
 from skipstone.training.options import (
     Checkpoint,
@@ -90,13 +91,13 @@ class Recipe:
 
     def __str__(self) -> str:
         """One line for a person: `adamw, lr 0.001, ...`, without what is off."""
-        words = [f"{self.epochs} epochs of batches of {self.batch_size}"]
+        words = [f"{pluralize(self.epochs, 'epoch')} of batches of {self.batch_size}"]
         if self.steps is not None:
-            words.append(f"at most {self.steps} steps")
+            words.append(f"at most {pluralize(self.steps, 'step')}")
         if self.budget is not None:
-            words.append(f"within {self.budget:g} s")
-        words.append(f"{self.optimizer} at {self.lr:g} ({self.schedule})")
-        words.append(f"weight decay {self.weight_decay:g}")
+            words.append(f"within {format_duration(self.budget)}")
+        words.append(f"{self.optimizer} at {format_decimal(self.lr)} ({self.schedule})")
+        words.append(f"weight decay {format_decimal(self.weight_decay)}")
         for name in ("l1", "ema", "clip", "freeze", "freeze_epochs", "early_stop"):
             if getattr(self, name):
                 words.append(f"{name.replace('_', ' ')} {getattr(self, name):g}")

@@ -10,6 +10,7 @@ from typing import Any
 from skipstone.compression.apply_plan import ShrinkResult
 from skipstone.core import events, storage
 from skipstone.core.errors import UsageError
+from skipstone.core.formatting import pluralize
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.core.settings import to_cli_args
 from skipstone.core.specs import InputSpec, TaskSpec, resolve_target
@@ -77,7 +78,7 @@ def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify"
         with storage.write_folder(data) as folder:
             shown.write_data(folder)
     audited = audit(data)
-    events.emit_note(f"Audit: {len(audited.audit.findings)} findings in {data}")
+    events.emit_note(f"Audit: {pluralize(len(audited.audit.findings), 'finding')} in {data}")
     flags = to_cli_args({**shown.settings, **({"seed": seed} if seed else {})})
     settings = dict(shown.settings)
     trained = train(

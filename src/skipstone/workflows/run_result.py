@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from skipstone.bundle.format import WEIGHTS_FILE
-from skipstone.core.formatting import relative_path
+from skipstone.core.formatting import format_difference, relative_path
 from skipstone.core.results import TableResult
 from skipstone.report.blocks import MetricValue
 from skipstone.report.text_format import escape_control_characters, format_interval, format_metric
@@ -78,7 +78,7 @@ def skill_to_json(scores: Scores) -> dict[str, Any]:
 def format_verification(verification: Verification) -> str:
     """Whether all checks passed, with the largest difference or the problems."""
     if verification.ok:
-        return f"yes, within {verification.max_difference:.1e} in probability"
+        return f"yes, within {format_difference(verification.max_difference)} in probability"
     return f"NO: {'; '.join(verification.problems)}"
 
 
