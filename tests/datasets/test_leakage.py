@@ -10,10 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from skipstone.bundle.files import read_bundle_json
-from skipstone.bundle.format import WEIGHTS_FILE, Bundle
+from skipstone.bundle.format import Bundle
 from skipstone.core import events
-from skipstone.core.errors import DataError, Refusal
+from skipstone.core.errors import DamagedError, DataError, Refusal
 from skipstone.core.settings import Settings
 from skipstone.data.fingerprint import add_content_digests
 from skipstone.data.manifest import Manifest, build_table, save_manifest
@@ -22,12 +21,14 @@ from skipstone.datasets.leakage import (
     TrainingRows,
     load_training_rows,
     match_roles,
+    save_ancestor_rows,
     warn_of_leakage,
 )
 from skipstone.datasets.splitting import assign_roles
 from skipstone.training.plan import TrainPlan, build_plan, check_input_hashes
 from skipstone.training.run_directory import RunFolder
 from skipstone.workflows.shrink_model import load_training_manifest
+from tests.evaluation.watch import watching
 from tests.photos import make_photo, save_photo, write_class_folder, write_idx_folder
 from tests.small_bundles import small_bundle
 from tests.text_data import rows, write_csv
@@ -48,17 +49,17 @@ def bundle() -> Bundle:
     return small_bundle()
 
 
-def write_run(folder: Path, bundle: Bundle, rows: Manifest | None, **lineage: Any) -> Path:
-    """A run folder as far as it matters here; returns its bundle."""
+def write_run(
+    folder: Path, bundle: Bundle, rows: Manifest | None, *before: Path, **lineage: Any
+) -> Path:
+    """A run folder as far as it matters here, of a model that goes on from the runs `before`;
+    returns its bundle."""
     replace(bundle, lineage={"command": "test", **lineage}).save(folder / "bundle")
+    if before:
+        save_ancestor_rows(before, folder)
     if rows is not None:
         save_manifest(rows, folder / "manifest.parquet")
     return folder / "bundle"
-
-
-def goes_on_from(run: Path) -> dict[str, Any]:
-    sha256 = read_bundle_json(run / "bundle")["files"][WEIGHTS_FILE]["sha256"]
-    return {"from": {"model": str(run), "weights": sha256}, "weights": str(run)}
 
 
 def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) -> None:
@@ -68,15 +69,21 @@ def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) 
     second = manifest_of(photos, {"b/1": "val", "a/2": "train"})
     third = manifest_of(photos, {"b/2": "test", "a/1": "test"})
     write_run(tmp_path / "001", bundle, first)
-    write_run(tmp_path / "002", bundle, second, **goes_on_from(tmp_path / "001"))
-    write_run(tmp_path / "003", bundle, third, weights=str(tmp_path / "002"))  # --weights
+    write_run(tmp_path / "002", bundle, second, tmp_path / "001")
+    write_run(tmp_path / "003", bundle, third, tmp_path / "002")
+    write_run(
+        tmp_path / "004",
+        bundle,
+        manifest_of(photos, {"b/9": "test"}),
+        tmp_path / "001",
+        tmp_path / "002",
+    )
+    shutil.rmtree(tmp_path / "001")  # the later ones hold its rows
     seen = load_training_rows(tmp_path / "003/bundle")
     assert not seen.gap
     asked = manifest_of(photos, dict.fromkeys(("a/1", "a/2", "a/3", "b/1", "b/2", "b/3"), ""))
     # of several roles the one by which the model knows most of a row
     assert match_roles(seen, asked) == {0: "train", 1: "train", 3: "val", 4: "test"}
-    members = [goes_on_from(tmp_path / name)["from"] for name in ("001", "002")]
-    write_run(tmp_path / "004", bundle, manifest_of(photos, {"b/9": "test"}), members=members)
     assert match_roles(load_training_rows(tmp_path / "004/bundle"), asked) == {
         0: "train",
         1: "train",
@@ -86,17 +93,38 @@ def test_rows_of_all_models_before_it_are_known(tmp_path: Path, bundle: Bundle) 
 
 def test_where_the_trail_is_lost_is_said(tmp_path: Path, bundle: Bundle) -> None:
     given = manifest_of(tmp_path, {"a/1": "train"})
-    write_run(tmp_path / "001", bundle, given)
-    later = write_run(tmp_path / "002", bundle, given, **goes_on_from(tmp_path / "001"))
-    assert load_training_rows(later).gap == ""
-    other = {name: value + 1 for name, value in bundle.tensors.items()}
-    write_run(tmp_path / "001", replace(bundle, tensors=other), given)
-    assert load_training_rows(later).gap.endswith("001 is another model by now")
-    shutil.rmtree(tmp_path / "001")
-    assert load_training_rows(later).gap.endswith("001 no longer exists")
-    assert len(load_training_rows(later).manifests) == 1
     alone = write_run(tmp_path / "003", bundle, None)
     assert load_training_rows(alone).gap.endswith("003/bundle is not in its run folder")
+    later = write_run(tmp_path / "004", bundle, given, alone)
+    assert load_training_rows(later).gap.endswith("003/bundle is not in its run folder")
+    lost = write_run(tmp_path / "005", bundle, given, **{"from": {"model": "runs/001"}})
+    assert load_training_rows(lost).gap.endswith("005/bundle are not stored")
+
+
+@pytest.mark.parametrize("kind", ["from", "weights", "members"])
+def test_a_model_that_a_bundle_names_is_not_opened(
+    tmp_path: Path, bundle: Bundle, kind: str
+) -> None:
+    (canary := tmp_path / "canary").mkdir()
+    (canary / "bundle.json").write_text("{}")
+    (inside := tmp_path / "inside").mkdir()
+    model: Any = {"model": str(canary), "weights": None}
+    lineage = {"from": model, "weights": str(canary), "members": [model]}
+    later = write_run(
+        inside / "001", bundle, manifest_of(inside, {"a/1": "train"}), **{kind: lineage[kind]}
+    )
+    with watching(inside, canary) as watch:
+        load_training_rows(later)
+    assert watch.found == []
+
+
+def test_rows_behind_a_link_are_refused(tmp_path: Path, bundle: Bundle) -> None:
+    given = manifest_of(tmp_path, {"a/1": "train"})
+    write_run(tmp_path / "001", bundle, given)
+    later = write_run(tmp_path / "002", bundle, None)
+    (tmp_path / "002/manifest.parquet").symlink_to(tmp_path / "001/manifest.parquet")
+    with pytest.raises(DamagedError, match="is a link"):
+        load_training_rows(later)
 
 
 def test_files_are_the_same_by_their_place_or_where_they_have_moved_to(tmp_path: Path) -> None:

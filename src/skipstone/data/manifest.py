@@ -179,6 +179,7 @@ def load_manifest(path: Path | str) -> Manifest:
     Raises:
         DamagedError: the file is truncated, changed or not a manifest.
     """
+    _refuse_link(path)
     data = storage.read_bytes(path)
     try:
         table = pq.read_table(pa.BufferReader(data))
@@ -216,12 +217,18 @@ def load_data_path(path: Path | str) -> Path | None:
     Raises:
         DamagedError: the file is truncated, changed or not a manifest.
     """
+    _refuse_link(path)
     try:
         with open_regular(path) as file:
             data_path = _facts(path, pq.read_schema(file)).get("data_path")
     except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
         raise DamagedError(f"{path} is damaged: its metadata cannot be read ({error}).") from error
     return Path(data_path) if isinstance(data_path, str) else None
+
+
+def _refuse_link(path: Path | str) -> None:
+    if Path(path).is_symlink():
+        raise DamagedError(f"{path} is a link; a run folder holds files of its own only.")
 
 
 def _facts(path: Path | str, schema: pa.Schema) -> Any:

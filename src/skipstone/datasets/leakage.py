@@ -1,7 +1,8 @@
 """Which rows a model was made with, so that it is not tested on them.
 
 A run's manifest has its own rows. A model that starts from another one (`--from`, or `--weights` of
-a run) was made with the rows of that one as well, and so on to the first.
+a run) was made with the rows of that one as well, and so on to the first: they are copied into its
+run folder.
 """
 
 from __future__ import annotations
@@ -14,14 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.bundle.files import read_bundle_json
-from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.bundle.locate import resolve_bundle, resolves_to_bundle
-from skipstone.core.errors import SkipstoneError
+from skipstone.core import storage
+from skipstone.core.errors import DamagedError, SkipstoneError
 from skipstone.core.events import emit_note, emit_warning
 from skipstone.core.formatting import pluralize, relative_path
 from skipstone.data.fingerprint import CONTENT_DIGEST, add_content_digests
-from skipstone.data.manifest import MANIFEST_FILE, ROLES, Manifest, load_manifest
+from skipstone.data.manifest import (
+    MANIFEST_FILE,
+    ROLES,
+    Manifest,
+    load_manifest,
+    save_manifest,
+)
 
+#: The folder in a run folder with the rows of the models that it goes on from.
+ANCESTORS, _GAP = "ancestors", "gap.json"
 #: Roles of rows that decide what a model is, and how.
 DECIDING_ROLES = {"train": "trained on", "val": "validated on"}
 
@@ -40,51 +49,47 @@ class TrainingRows:
 
 
 def load_training_rows(bundle: Path) -> TrainingRows:
-    """The rows that the model in this folder was made with.
+    """The rows that the model in this folder was made with, by its run folder alone: what a bundle
+    names elsewhere is not opened.
 
     Raises:
-        DamagedError: a manifest or a bundle on the way is not as it was written.
+        DamagedError: a manifest is not as it was written.
     """
-    manifests: list[Manifest] = []
-    visited: set[Path] = set()
-    gap = ""
-    queue = [bundle]
-    while queue:
-        folder = queue.pop()
-        rows = folder.parent / MANIFEST_FILE
-        if folder.resolve() in visited:
-            continue
-        visited.add(folder.resolve())
-        if not rows.is_file():
-            gap = gap or f"{relative_path(folder.absolute())} is not in its run folder"
-            continue
-        manifests.append(load_manifest(rows))
-        for name, weights in _ancestors(read_bundle_json(folder).get("lineage")):
-            path = Path(name)
-            ancestor = resolve_bundle(path) if resolves_to_bundle(path) else None
-            if ancestor is not None and weights in (None, _weights_hash(ancestor)):
-                queue.append(ancestor)
-            else:
-                problem = "no longer exists" if ancestor is None else "is another model by now"
-                gap = gap or f"its ancestor {name} {problem}"
+    folder = bundle.parent
+    if not (folder / MANIFEST_FILE).is_file():
+        return TrainingRows((), f"{relative_path(bundle.absolute())} is not in its run folder")
+    manifests = [load_manifest(folder / MANIFEST_FILE)]
+    stored = folder / ANCESTORS
+    if not (stored / _GAP).is_file():
+        return TrainingRows(tuple(manifests), _missing_ancestors(bundle))
+    manifests += [load_manifest(path) for path in sorted(stored.glob("*.parquet"))]
+    gap = storage.read_json(stored / _GAP)
+    if not isinstance(gap, str):
+        raise DamagedError(f"{stored / _GAP} is not what skipstone writes.")
     return TrainingRows(tuple(manifests), gap)
 
 
-def _weights_hash(bundle: Path) -> str:
-    return str(read_bundle_json(bundle)["files"].get(WEIGHTS_FILE, {}).get("sha256"))
+def save_ancestor_rows(models: Sequence[Path], run_folder: Path) -> None:
+    """Copy the rows that `models` were made with into the folder of the run that goes on from them.
+
+    Raises:
+        DamagedError: a manifest is not as it was written.
+    """
+    rows = [load_training_rows(resolve_bundle(model)) for model in models]
+    manifests = [manifest for part in rows for manifest in part.manifests]
+    with storage.write_folder(run_folder / ANCESTORS) as new:
+        for number, manifest in enumerate(manifests):
+            save_manifest(manifest, new / f"{number:03d}.parquet")
+        storage.write_json(new / _GAP, next((part.gap for part in rows if part.gap), ""))
 
 
-def _ancestors(lineage: Any) -> list[tuple[str, str | None]]:
-    """The models that a model was made of, each with the SHA-256 of its weights where that is
-    known: its parent, or the members of an ensemble."""
-    if not isinstance(lineage, Mapping):
-        return []
-    parent, weights, members = (lineage.get(name) for name in ("from", "weights", "members"))
-    records = [*(members if isinstance(members, list) else []), parent]
-    models = [record for record in records if isinstance(record, Mapping)]
-    if not models and isinstance(weights, str) and is_model_path(weights):
-        return [(weights, None)]
-    return [(str(model.get("model")), model.get("weights")) for model in models]
+def _missing_ancestors(bundle: Path) -> str:
+    lineage = read_bundle_json(bundle).get("lineage")
+    goes_on = isinstance(lineage, Mapping) and (lineage.get("from") or lineage.get("members"))
+    return (
+        f"the rows of the models before {relative_path(bundle.absolute())} are not stored"
+        * bool(goes_on)
+    )
 
 
 def is_model_path(weights: str) -> bool:

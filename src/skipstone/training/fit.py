@@ -123,8 +123,8 @@ def fit(
         network.auxiliary.clear()
         network.to("cpu").to(memory_format=torch.contiguous_format).requires_grad_(True).eval()
         assert state.chosen_epoch is not None, "no epoch was evaluated"
-        size = memory.size_at(state.step)
-        return FitResult(state.history, state.chosen_epoch, state.step, state.stopped_by, size)
+        best, size = state.chosen_epoch, memory.size_at(state.step)
+        return FitResult(state.history, best, state.step, state.stopped_by, size)
 
 
 def _check_length(run: RunFolder, steps: int, most: int) -> None:

@@ -26,6 +26,7 @@ from skipstone.core.strict_json import JsonFields
 from skipstone.core.versions import package_versions
 from skipstone.data.fingerprint import CONTENT_DIGEST
 from skipstone.data.manifest import MANIFEST_FILE, Manifest, save_manifest
+from skipstone.datasets.leakage import save_ancestor_rows
 from skipstone.datasets.options import LoadOptions
 from skipstone.datasets.unreadable import UNREADABLE
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
@@ -287,6 +288,7 @@ def ensemble(
         save_manifest(
             joint.manifest, run.path / MANIFEST_FILE, data_path=find_training_data(parts[0].folder)
         )
+        save_ancestor_rows([part.folder for part in parts], run.path)
         lineage = _lineage(joint, parts, join_command_line(command))
         scores, bundle = score_and_write_bundle(joint, network, joint.arch, lineage, run.bundle)
         scoring = _score_members(joint, parts, scores)

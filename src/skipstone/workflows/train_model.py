@@ -15,6 +15,7 @@ from skipstone.core.settings import Settings
 from skipstone.data.fingerprint import add_content_digests
 from skipstone.data.manifest import MANIFEST_FILE, save_manifest
 from skipstone.datasets.cache import RecordCache
+from skipstone.datasets.leakage import is_model_path, save_ancestor_rows
 from skipstone.datasets.unreadable import UNREADABLE
 from skipstone.evaluation.scores import CalibrationGain
 from skipstone.report.report_data import (
@@ -29,8 +30,13 @@ from skipstone.training.finalize import export_and_verify, score_and_write_bundl
 from skipstone.training.finetune import load_parent
 from skipstone.training.learner import get_learner
 from skipstone.training.lineage import make_lineage
-from skipstone.training.plan import build_plan, check_input_hashes, exclude_unreadable_rows
-from skipstone.training.run_directory import open_or_resume
+from skipstone.training.plan import (
+    TrainPlan,
+    build_plan,
+    check_input_hashes,
+    exclude_unreadable_rows,
+)
+from skipstone.training.run_directory import RunFolder, open_or_resume
 from skipstone.workflows.run_result import RunResult
 
 
@@ -92,7 +98,7 @@ def train(
     with open_or_resume(root, plan.to_json()) as run:
         all_rows, plan = plan, exclude_unreadable_rows(plan, run, cache)
         check_input_hashes(plan, run)
-        save_manifest(add_content_digests(plan.manifest), run.path / MANIFEST_FILE, data_path=data)
+        _save_rows(plan, run, data)
         baseline_run = train_baseline(plan, run)
         output = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
         result, unreadable = output.result, len(plan.manifest.rows_with_role(UNREADABLE))
@@ -121,3 +127,10 @@ def train(
         run.finish(keep_checkpoint=plan.loading.keep_checkpoint)
         more = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
         return TrainResult.from_run(run, outcome, report, started, **more)
+
+
+def _save_rows(plan: TrainPlan, run: RunFolder, data: Path) -> None:
+    """The rows with their roles, and those of the model that the run goes on from."""
+    save_manifest(add_content_digests(plan.manifest), run.path / MANIFEST_FILE, data_path=data)
+    if is_model_path(plan.weights):
+        save_ancestor_rows([Path(plan.weights)], run.path)
