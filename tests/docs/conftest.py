@@ -6,13 +6,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from skipstone.audio.goldens import write_wav
 from tests.hf_models import write_encoder
 from tests.high_depth_pictures import write_stripes
 from tests.mask_data import write_scenes
 from tests.photos import CLASSES, make_photo, save_photo, write_idx_folder, write_tag_table
 from tests.pipelines.command import SMALL, Answer, ask
+from tests.recordings import RATE, make_recording, write_recording, write_recording_folders
 from tests.text_data import FILLER, rows, write_csv
 from tests.vector_data import glove, table
 
@@ -55,13 +58,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/,
-    scenes/, texts.csv, vectors.txt, words.csv, encoder/, letter.txt, runs/001."""
+    scenes/, sounds/, sound.wav, long.wav, texts.csv, vectors.txt, words.csv, encoder/, letter.txt, runs/001."""
     write_photos(tmp_path / "photos", 6, 2)
     save_photo(make_photo(9, "disc"), tmp_path / "photo")
     _write_tables(tmp_path)
     write_idx_folder(tmp_path / "mnist", 24, 12)
     write_stripes(tmp_path / "cells", 16)
     write_scenes(tmp_path / "scenes", 8)
+    write_recording_folders(tmp_path / "sounds", 16)
+    write_recording(tmp_path / "sound.wav", 99, "low")
+    long = [
+        make_recording(number, kind) for number, kind in enumerate(("low", "high", "low", "high"))
+    ]
+    (tmp_path / "long.wav").write_bytes(write_wav(np.concatenate(long), RATE))
     write_csv(tmp_path / "texts.csv", rows(60))
     glove(tmp_path / "vectors.txt", table(FILLER, 8))
     (tmp_path / "words.csv").write_text("saw,met,noticed\ntoday,now\n")

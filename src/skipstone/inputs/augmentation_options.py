@@ -26,3 +26,7 @@ class AugmentationOptions:
     def backbone_requirements(self) -> Mapping[str, str]:
         """Abilities that the backbone must have: {ability: the flag that needs it}."""
         return {}
+
+    def describe_operations(self, size: int) -> str:
+        """One sentence for the user: the operations on samples of this size."""
+        return ""

@@ -20,8 +20,13 @@ from skipstone.data.samples import Sample
 from skipstone.datasets.augmentation import Augmentation, make_augmentation
 from skipstone.image.augment_factory import make_image_augmentation, make_image_mixing
 from skipstone.image.augment_options import ImageAugmentOptions
-from skipstone.image.contact_sheet import make_sheet_rows, write_contact_sheet
-from skipstone.inputs.base import TokenSplitter
+from skipstone.image.contact_sheet import (
+    VIEWS,
+    SheetRow,
+    make_sheet_rows,
+    write_contact_sheet,
+)
+from skipstone.inputs.base import Playable, TokenSplitter
 from skipstone.report.blocks import MarkedText, Report, Section, TextRow, TextVariants
 from skipstone.report.render import render_report
 from skipstone.tasks.base import TargetDrawing
@@ -81,8 +86,10 @@ def write_augmented_samples(
         return AugmentedResult(
             file, _write_text_page(plan, file, command=join_command_line(command))
         )
+    if isinstance(plan.input, Playable):
+        return AugmentedResult(file, _write_sound_sheet(plan, plan.input, file))
     raise UsageError(
-        f"--show-augmented works for images and texts, not for {plan.manifest.input!r}.",
+        f"--show-augmented works for images, recordings and texts, not for {plan.manifest.input!r}.",
         hint="Leave it out.",
     )
 
@@ -112,6 +119,28 @@ def _write_contact_sheet(plan: TrainPlan, file: Path, key: str) -> str:
         samples, augment, seed=plan.seed, key=key, draw_targets=draw_targets, mix=mix
     )
     write_contact_sheet(rows, file, description)
+    return description
+
+
+def _write_sound_sheet(plan: TrainPlan, player: Playable, file: Path) -> str:
+    """Write a contact sheet of spectrograms; returns a description of the augmentation."""
+    train_rows = plan.manifest.rows_with_role("train")
+    labels, ids = train_rows.column_values("target"), train_rows.column_values("id")
+    augment = make_augmentation(plan.augment, plan.input, plan.task)
+
+    def draw_row(row: int) -> SheetRow:
+        raw = plan.input.decode(train_rows.source_at(row))
+        views = [raw]
+        for epoch in range(VIEWS if augment is not None else 0):
+            assert augment is not None
+            views.append(
+                augment.augment_record(raw, id=ids[row], view=0, seed=plan.seed, epoch=epoch)
+            )
+        label = labels[row] if isinstance(labels[row], str) else ", ".join(labels[row])
+        return SheetRow(label, tuple(player.draw_record(view.value) for view in views))
+
+    description = plan.augment.describe_operations(0)
+    write_contact_sheet(_sample_rows(len(train_rows), draw_row), file, description)
     return description
 
 
