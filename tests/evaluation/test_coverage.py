@@ -17,6 +17,7 @@ from skipstone.evaluation.intervals import (
     _quantile,
     bootstrap_intervals,
     calibration_error_interval,
+    class_mean_interval,
     interval,
     paired_bootstrap,
     tango_interval,
@@ -215,6 +216,57 @@ def test_coverage_in_full(name: str, group: int, paired: bool) -> None:
     kind = f"{name}{', groups of 5' if group > 1 else ''}{', paired' if paired else ''}"
     print(f"coverage of {kind}: {found:.1%} of 1,000")
     assert 0.93 <= found <= 0.97
+
+
+#: The joint distribution of targets (rows) and predictions, with a class of 5 %.
+RARE = {
+    "two": [[0.93, 0.02], [0.02, 0.03]],
+    "three": [[0.57, 0.02, 0.01], [0.03, 0.31, 0.01], [0.01, 0.01, 0.03]],
+    "few mistakes": [[0.63, 0.005, 0.005], [0.005, 0.305, 0], [0.005, 0, 0.045]],
+}
+
+
+@pytest.mark.parametrize(("name", "n"), [("two", 60), ("three", 60), ("few mistakes", 120)])
+@pytest.mark.parametrize("metric", ["macro_f1", "balanced_accuracy"])
+def test_coverage_of_class_means_with_a_rare_class(metric: str, name: str, n: int) -> None:
+    """The bootstrap alone covers the truth in as few as 78 %."""
+    joint, rng = np.array(RARE[name]), np.random.default_rng(0)
+    classes = len(joint)
+
+    def value(tables: np.ndarray) -> np.ndarray:  # (B, K, K) -> (B, 1)
+        hits = np.diagonal(tables, axis1=1, axis2=2)
+        support, predicted = tables.sum(2), tables.sum(1)
+        trials = support if metric == "balanced_accuracy" else (support + predicted) / 2
+        share = np.divide(hits, trials, out=np.full(hits.shape, np.nan), where=trials > 0)
+        return np.asarray(np.nanmean(share, axis=1))[:, None]
+
+    truth, found, alone = float(value(joint[None])[0, 0]), [], []
+    for seed in range(300):
+        cells = rng.choice(classes**2, n, p=joint.ravel())
+        one_hot = np.eye(classes**2)[cells]
+
+        def figures_of(weights: np.ndarray, one_hot: np.ndarray = one_hot) -> np.ndarray:
+            return value((weights @ one_hot).reshape(-1, classes, classes))
+
+        low, high = bootstrap_intervals(figures_of, n, seed=seed, resamples=200)[0]
+        alone.append(low <= truth <= high)
+        counts = figures.ClassCounts.from_labels(cells // classes, cells % classes, classes)
+        bottom, top = class_mean_interval(*counts.mean_parts(metric))
+        found.append(min(low, bottom) <= truth <= max(high, top))
+    print(f"coverage of {metric}, {name}: {np.mean(found):.1%}, bootstrap {np.mean(alone):.1%}")
+    assert np.mean(found) >= 0.93
+
+
+def test_parts_of_a_class_mean_make_its_value() -> None:
+    task, records = classify(), classify_records(50, np.random.default_rng(3))
+    values = task.compute_metrics(records)
+    for name in ("macro_f1", "balanced_accuracy"):
+        successes, trials = task.class_mean_parts(records, name)
+        assert np.mean(successes / trials) == pytest.approx(values[name])
+        (metric,) = (metric for metric in task.list_metrics() if metric.name == name)
+        found = interval(metric, records, task)
+        bottom, top = class_mean_interval(successes, trials)
+        assert found.low <= bottom <= found.value <= top <= found.high
 
 
 @pytest.mark.proof

@@ -1,6 +1,7 @@
 """95 % confidence intervals of metrics, over the sampling of the data.
 
-Proportions get Wilson's score interval, differences of paired proportions Tango's, calibration
+Proportions get Wilson's score interval, means over classes the BCa bootstrap widened by the score
+intervals of the classes (`class_mean_interval`), differences of paired proportions Tango's, calibration
 errors an inverted test, all others the BCa bootstrap over records, and their paired differences the
 bootstrap's bias-corrected normal interval. Samples in groups (one patient, one scene, one burst)
 are resampled by group. `tests/evaluation/test_coverage.py` checks the coverage of each by simulation.
@@ -218,6 +219,23 @@ def wilson_interval(successes: float, n: float) -> tuple[float, float]:
     return low, high
 
 
+def class_mean_interval(successes: np.ndarray, trials: np.ndarray) -> tuple[float, float]:
+    """Interval of the mean over classes of successes / trials, from Wilson's interval of each class
+    (MOVER: Zou and Donner 2008, Statistics in Medicine 27:1693-1702).
+
+    A class with three samples, all of them right, varies in no resample, so the bootstrap's interval
+    ignores how little is known of it: at n = 60 with a class of 5 % it covers the truth in 86 to
+    92 %, and widened by this in 97 % (`tests/evaluation/test_coverage.py`).
+    """
+    shares = successes / trials
+    ends = np.array([wilson_interval(s, n) for s, n in zip(successes, trials, strict=True)])
+    if len(ends) == 0:
+        return _UNBOUNDED
+    mean = float(shares.mean())
+    below, above = np.sqrt(((ends - shares[:, None]) ** 2).sum(axis=0)) / len(shares)
+    return max(mean - float(below), 0.0), min(mean + float(above), 1.0)
+
+
 def tango_interval(only_a: int, only_b: int, n: int) -> tuple[float, float]:
     """Score interval of p_a - p_b over n pairs (Tango 1998, Statistics in Medicine 17:891-908).
 
@@ -329,6 +347,9 @@ def metric_intervals(
 
         low_high = bootstrap_intervals(vectorize_statistic(figures), n, code, seed=seed)
         for metric, (low, high) in zip(rest, low_high, strict=True):
+            if metric.kind == "class mean":
+                bottom, top = class_mean_interval(*task.class_mean_parts(table, metric.name))
+                low, high = min(low, bottom), max(high, top)
             low = 0.0 if low == -math.inf else low
             high = metric.max_value if high == math.inf else high
             estimates[metric.name] = Estimate(values[metric.name], low, high, n)

@@ -71,7 +71,8 @@ class Metric:
 
     Args:
         kind: chooses the interval. "proportion": Wilson's, over the records' `field`. "bootstrap":
-            resampled records, or groups of records. "calibration": a sum of absolute means, such as
+            resampled records, or groups of records. "class mean": the same, and at least as wide as
+            the parts of `Task.class_mean_parts` suggest. "calibration": a sum of absolute means, such as
             ECE, of the terms that `Task.calibration_terms` returns; never the headline, because a
             difference of two such metrics has no fair interval.
         higher_is_better: the metric is then a share of 1.
@@ -268,6 +269,12 @@ class Task(Protocol):
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
         """(rows, bins), only for a task with a metric of kind "calibration": the metric is the sum
         over bins of the absolute mean over rows."""
+
+    def class_mean_parts(
+        self, records: Sequence[Record], name: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(successes, trials) of each class, only for a task with metrics of kind "class mean": the
+        metric `name` is the mean of successes / trials."""
 
     def compare_outputs(self, reference: Outputs, outputs: Outputs, post: Post) -> Difference: ...
 

@@ -106,6 +106,15 @@ class ClassCounts:
         counted = (self.support + self.predicted) > 0
         return float(self.f1()[counted].mean()) if counted.any() else float("nan")
 
+    def mean_parts(self, name: str) -> tuple[Array, Array]:
+        """(successes, trials) of each class that the mean `name` counts: its value is the mean of
+        successes / trials. Of F1 the trials are the mean of predictions and targets."""
+        trials = (
+            self.support if name == "balanced_accuracy" else (self.support + self.predicted) / 2
+        )
+        counted = trials > 0
+        return self.true_positives[counted], trials[counted]
+
     def cohen_kappa(self) -> float:
         """Agreement beyond chance (Cohen 1960); NaN where chance alone explains all of it."""
         total = self.support.sum()

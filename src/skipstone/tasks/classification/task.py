@@ -157,8 +157,8 @@ class ClassificationTask(LabelTask):
             k = self.options.top_k
             metrics.append(Metric(f"top{k}", f"top-{k} accuracy", "bootstrap"))
         metrics += [
-            Metric("balanced_accuracy", "balanced accuracy", "bootstrap"),
-            Metric("macro_f1", "macro F1", "bootstrap"),
+            Metric("balanced_accuracy", "balanced accuracy", "class mean"),
+            Metric("macro_f1", "macro F1", "class mean"),
             Metric("kappa", "Cohen's kappa", "bootstrap"),
         ]
         if self._is_ranked:
@@ -196,6 +196,11 @@ class ClassificationTask(LabelTask):
             (table.get_column("rank") <= k).astype(np.float64), weight
         )
         return {metric.name: values[metric.name] for metric in self.list_metrics()}
+
+    def class_mean_parts(
+        self, records: Sequence[Record], name: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return self._counts(RecordTable.from_records(records)).mean_parts(name)
 
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
         table = RecordTable.from_records(records)

@@ -223,7 +223,7 @@ class TaggingTask(LabelTask):
         return (
             Metric("map", "mean average precision", "bootstrap"),
             Metric("accuracy", "accuracy (all tags correct)", "proportion", field="correct"),
-            Metric("macro_f1", "macro F1", "bootstrap"),
+            Metric("macro_f1", "macro F1", "class mean"),
             Metric("micro_f1", "micro F1", "bootstrap"),
             Metric("jaccard", "overlap of tags (Jaccard)", "bootstrap"),
             Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
@@ -244,6 +244,11 @@ class TaggingTask(LabelTask):
             "ece": figures.sum_absolute_means(self.calibration_terms(table), table.weight),
             "nll": figures.weighted_mean(table.get_column("loss"), table.weight),
         }
+
+    def class_mean_parts(
+        self, records: Sequence[Record], name: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return self._counts(RecordTable.from_records(records)).mean_parts(name)
 
     def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
         """The terms of a row are the mean over its tags."""
