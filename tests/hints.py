@@ -20,7 +20,7 @@ def follow_hint(error: UsageError, folder: Path) -> Manifest:
     hint = error.hint or ""
     command, mark, train = hint.rpartition("; then: skipstone train ")
     if mark:
-        shell = command[re.search(r"\b(mkdir|printf|git|awk|python|sed)\b|\(", command).start() :]  # type: ignore[union-attr]
+        shell = command.partition(": ")[2]
         subprocess.run(["bash", "-euo", "pipefail", "-c", shell], cwd=folder, check=True)
     else:
         train = hint.rpartition("skipstone train ")[2]

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from skipstone.core.errors import UsageError
+from skipstone.data.hint_commands import choose_training_part
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from skipstone.data.readers.parts import choose_training_part
 from tests.hints import follow_hint
 from tests.photos import make_photo, save_photo
 

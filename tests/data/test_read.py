@@ -189,7 +189,7 @@ def test_files_that_are_no_data(tmp_path: Path) -> None:
         ("x.doc", "not a data set"),
         ("labels.xlsx", "is a workbook.*skipstone train .*labels.csv"),
         ("labels.pkl", "a pickle, which is unsafe to open"),
-        ("labels.json", r"jq -c '\.\[\]' .*labels.json > .*labels.jsonl"),
+        ("labels.json", "python3 -c .* < .*labels.json > .*labels.jsonl"),
         ("labels.csv.gz", "gunzip -k .*labels.csv.gz, then: skipstone train .*labels.csv"),
         ("train-images-idx3-ubyte.gz", "the folder that holds all of them.*skipstone train "),
         ("photos.rar", "unrar x .*photos.rar .*photos/"),

@@ -220,7 +220,7 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch) -> N
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="transformers") as caught:
         resolve_encoder(f"hf/{tmp_path}", "auto")
-    assert "skipstone[hf]" in str(caught.value.hint)
+    assert "pip install '.[hf]'" in str(caught.value.hint)
 
 
 def test_a_config_brings_no_code_and_no_kernel() -> None:

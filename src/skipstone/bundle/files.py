@@ -72,7 +72,7 @@ def read_bundle_json(folder: Path) -> dict[str, Any]:
     if record["format"] != BUNDLE_FORMAT:
         raise UsageError(
             f"{path} has bundle format {record['format']}; this skipstone reads only {BUNDLE_FORMAT}.",
-            hint="Upgrade: pip install --upgrade skipstone"
+            hint="Upgrade it: in skipstone's source folder, git pull && pip install ."
             if record["format"] > BUNDLE_FORMAT
             else "Train the model again, or use the skipstone that made it.",
         )

@@ -99,6 +99,12 @@ def to_flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def format_flag(flag: str, *values: str) -> str:
+    """A flag as one types it: `--label-column 'Finding Labels'`; several values with commas."""
+    value = shlex.quote(",".join(values))
+    return f"{flag}={value}" if values[0].startswith("-") else f"{flag} {value}"
+
+
 def quote_path(path: Path) -> str:
     """A path quoted for a shell."""
     return shlex.quote(str(path))

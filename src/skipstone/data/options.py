@@ -140,10 +140,13 @@ class ReadOptions:
                 "column of labels, the second one 0/1 column per label.",
                 hint="Give one of the two.",
             )
+        for name in ("separator", "delimiter"):
+            if getattr(self, name) == "\\t":  # a tab as one can type it
+                object.__setattr__(self, name, "\t")
         if self.separator == "":
             raise UsageError("--separator is empty.", hint="Give a character such as ';'.")
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise UsageError(
                 f"--delimiter {self.delimiter!r} is not one character.",
-                hint="Give ',' or ';' or a tab.",
+                hint="Give ',' or ';' or '\\t' for a tab.",
             )

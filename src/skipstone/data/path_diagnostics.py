@@ -7,13 +7,18 @@ import difflib
 import glob
 import re
 import shlex
-from collections import Counter
 from pathlib import Path
 
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import join_limited, pluralize, quote_path, to_flag
 from skipstone.core.registry import READERS
 from skipstone.core.specs import ReaderSpec, resolve_target
+from skipstone.data.hint_commands import (
+    choose_training_part,
+    join_part_tables,
+    make_table_of_names,
+    rename_texts,
+)
 from skipstone.data.input_files import (
     list_file_inputs,
     list_main_inputs,
@@ -45,8 +50,6 @@ _SHEETS = {
 }
 #: A URL; `Path` turns its `//` into `/`. A scheme of one letter would be a drive of Windows.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])", re.IGNORECASE)
-#: A file whose name is a label and a number; also for sed.
-_LABEL_IN_NAME = re.compile(r"([A-Za-z][A-Za-z_ -]*[A-Za-z])[_ (-]*[0-9]+\)?\.[A-Za-z]+")
 
 
 def check_data_path(path: str | Path) -> Path:
@@ -175,24 +178,29 @@ def no_reader_error(root: Path) -> UsageError:
     is_flat = has_sources(root, inputs, recursive=False)
     tables = _tables(root)
     if tables and (inside or is_flat):
-        names = join_limited(table.name for table in tables)
+        listed = join_limited(table.name for table in tables)
         return UsageError(
-            f"{root} holds {noun}s without class folders, and the table {names}.",
-            hint=f"If a table has the labels, give it: skipstone train {quote_path(tables[0])}",
+            f"{root} holds {noun}s without class folders, and the table {listed}.",
+            hint=f"If a table has the labels, give it: skipstone train "
+            f"{quote_path(choose_training_part(tables))}",
         )
     splits = [folder for folder in inside if folder.name.casefold() in SPLIT_NAMES]
     if inside and len(splits) == len(inside):
+        part = choose_training_part(inside)
         if tables := [table for folder in inside for table in _tables(folder)]:
             return UsageError(
                 f"{root} holds {noun}s without class folders, and {join_limited(map(str, tables))}.",
-                hint="If a table has the labels, give it (one table can describe all splits, with "
-                f"a split column): skipstone train {quote_path(tables[0])}",
+                hint=join_part_tables(root, tables)
+                or "If a table has the labels, give it (one table can describe all splits, with "
+                f"a split column): skipstone train {quote_path(choose_training_part(tables))}",
             )
+        names = [file.removeprefix(f"{part.name}/") for file in scan.files]
+        names = [name for name in names if "/" not in name]
         return UsageError(
             f"{root}: {join_limited(folder.name for folder in inside)} "
             f"{'holds' if len(inside) == 1 else 'hold'} {noun}s without class folders and without "
             "labels.",
-            hint=_hint_add_labels(inside[0], root),
+            hint=make_table_of_names(part, names) or _hint_add_labels(part, root),
         )
     if len(inside) == 1:
         other = quote_path(root / f"not-{inside[0].name}")
@@ -201,26 +209,11 @@ def no_reader_error(root: Path) -> UsageError:
             hint=f"Put {noun}s of something else in {other}, then: skipstone train "
             f"{quote_path(root)}",
         )
-    how = _hint_labels_in_names(root, scan) or _hint_add_labels(root, root)
+    names = [name for name in scan.files if "/" not in name]
+    how = make_table_of_names(root, names) or _hint_add_labels(root, root)
     return UsageError(
         f"{root} holds {noun}s but no class folders, so labels are missing.",
         hint=f"{how}. To predict with a trained model: skipstone predict MODEL {quote_path(root)}",
-    )
-
-
-def _hint_labels_in_names(root: Path, scan: FileScan) -> str:
-    """The command that makes a table from file names that begin with a label (cat_1.jpg); "" if
-    they do not."""
-    names = [name for name in scan.files if "/" not in name]
-    labels = [label[1] for name in names if (label := _LABEL_IN_NAME.fullmatch(name))]
-    counts = Counter(labels).values()
-    if len(counts) < 2 or min(counts) < 2 or len(labels) < len(names):
-        return ""
-    table = quote_path(root.with_name(f"{root.resolve().name}.csv"))
-    return (
-        f"If names begin with the label, as {names[0]}, make a table from them: (echo path,label; "
-        f"ls {quote_path(root)} | sed -nE 's/^{_LABEL_IN_NAME.pattern}$/&,\\1/p') > {table}; then: "
-        f"skipstone train {table} --path-folder {quote_path(root)}"
     )
 
 
@@ -277,8 +270,9 @@ def _not_data_file_error(path: Path) -> UsageError:
         lines = quote_path(path.with_suffix(".jsonl"))
         return UsageError(
             f"{path} is one JSON document; a table is JSON Lines, one object per line.",
-            hint=f"If it is a list of objects: jq -c '.[]' {quote_path(path)} > {lines}, then: "
-            f"skipstone train {lines}",
+            hint="If it is a list of objects: python3 -c 'import json, sys; [print(json.dumps(row)) "
+            f"for row in json.load(sys.stdin)]' < {quote_path(path)} > {lines}; then: skipstone "
+            f"train {lines}",
         )
     return UsageError(
         f"{path} is not a data set.",
@@ -288,6 +282,23 @@ def _not_data_file_error(path: Path) -> UsageError:
 
 
 def _no_files_error(root: Path, scan: FileScan) -> UsageError:
+    if tables := _tables(root) or [
+        table
+        for folder in list_subfolders(root)
+        for inner in (folder, *list_subfolders(folder))
+        for table in _tables(inner)
+    ]:
+        names = join_limited(table.relative_to(root).as_posix() for table in tables)
+        return UsageError(
+            f"{root} holds {pluralize(len(tables), 'table')} ({names}); a table is given by its path.",
+            hint=f"Give it: skipstone train {quote_path(choose_training_part(tables))}",
+        )
+    texts, rename = rename_texts(root)
+    if texts:
+        return UsageError(
+            f"{root} holds {texts}; a folder of texts holds .txt files.",
+            hint=f"Copy and rename them: {rename}",
+        )
     inputs = list_main_inputs()
     total = sum(scan.skipped_counts.values())
     for reason, how in load_conversions(inputs).items():
@@ -306,7 +317,5 @@ def _no_files_error(root: Path, scan: FileScan) -> UsageError:
     details = f" ({pluralize(total, 'file')} skipped: {reasons})" if total else ""
     formats = [spec.formats or ", ".join(spec.suffixes) for spec in inputs]
     hint = f"Supported formats: {'; '.join(formats)}."
-    if tables := _tables(root):
-        hint = f"To read a table, give its path: skipstone train {quote_path(tables[0])}"
     nouns = " and no ".join(f"{spec.noun}s" for spec in inputs)
     return UsageError(f"{root} holds no {nouns}{details}.", hint=hint)

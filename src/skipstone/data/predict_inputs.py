@@ -16,7 +16,7 @@ from pathlib import Path
 
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_note
-from skipstone.core.formatting import join_limited, quote_path
+from skipstone.core.formatting import format_flag, join_limited, quote_path
 from skipstone.core.specs import InputSpec, resolve_target
 from skipstone.data.input_files import (
     SkipCheck,
@@ -193,7 +193,7 @@ def _cells(path: Path, options: ReadOptions) -> Iterator[PredictItem]:
     if column is None:
         raise UsageError(
             f"{path}: cannot infer which column holds the texts ({join_limited(columns.names, 12)}).",
-            hint=f"Name it: --text-column {columns.names[0]}",
+            hint=f"Name it: {format_flag('--text-column', columns.names[0])}",
         )
     cells = ColumnRef(column, options.delimiter, options.encoding, options.quoting)
     for row, text in enumerate(columns.text_cells(column)):

@@ -47,6 +47,9 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None) -> Manif
     outer = root
     if options.reader is not None:
         name, reader = options.reader, _reader(options.reader)
+        if find_wrapped_folder(root) is not None and reader.detect_layout(root) is None:
+            inner = find_data_folder(root)
+            root = root if reader.detect_layout(inner) is None else inner
     else:
         root = find_data_folder(root)
         owner = _reader_of_mask_folders(options)
@@ -99,8 +102,8 @@ def _only_reader(root: Path) -> tuple[str, Reader]:
     if not matches:
         raise no_reader_error(root)
     if len(matches) > 1:
-        choices = "; or ".join(f"{layout}: --reader {name}" for name, _, layout in matches)
-        raise UsageError(f"{root} matches {len(matches)} layouts.", hint=f"Choose one: {choices}.")
+        choices = ", or ".join(f"--reader {name} for {layout}" for name, _, layout in matches)
+        raise UsageError(f"{root} matches {len(matches)} layouts.", hint=f"Choose one: {choices}")
     name, reader, _ = matches[0]
     return name, reader
 

@@ -228,7 +228,8 @@ def _open_boxes(data: bytes, stream: io.BytesIO) -> Any:
         import pillow_heif
     except ImportError:
         raise UnreadableImage(
-            "not read", "a HEIC picture needs pillow-heif: pip install 'skipstone[heic]'"
+            "not read",
+            "a HEIC picture needs pillow-heif: in skipstone's source folder, pip install '.[heic]'",
         ) from None
     opened: Any = pillow_heif.HeifImageFile  # has no types
     return opened(stream)  # upright by HEIC's own transformations; its EXIF orientation agrees

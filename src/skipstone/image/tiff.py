@@ -38,7 +38,9 @@ class NeedsPackage(UnreadableImage):
     """A file that needs an optional package to decompress."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("not read", f"{message}: pip install 'skipstone[tiff]'")
+        super().__init__(
+            "not read", f"{message}: in skipstone's source folder, pip install '.[tiff]'"
+        )
 
 
 @dataclass(frozen=True)

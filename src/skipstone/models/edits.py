@@ -44,7 +44,7 @@ def apply_edits(network: nn.Module, edits: Iterable[Edit]) -> None:
             raise UsageError(
                 f"this model has an edit of kind {kind!r}, which this version of skipstone does "
                 "not support.",
-                hint="Upgrade: pip install --upgrade skipstone",
+                hint="Upgrade it: in skipstone's source folder, git pull && pip install .",
             )
         _HANDLERS[kind](network, edit)
 

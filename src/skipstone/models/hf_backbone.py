@@ -127,7 +127,7 @@ def create_encoder(family: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtra(
             f"hf/{family} needs the package transformers (exported programs do not).",
-            hint="pip install 'skipstone[hf]'",
+            hint="In skipstone's source folder: pip install '.[hf]'",
         ) from error
     try:
         full_config = AutoConfig.for_model(family, **select_structure(config))

@@ -104,7 +104,8 @@ def require_transformers(name: str) -> None:
 
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtra(
-            f"{name} needs the package transformers.", hint="pip install 'skipstone[hf]'"
+            f"{name} needs the package transformers.",
+            hint="In skipstone's source folder: pip install '.[hf]'",
         )
 
 

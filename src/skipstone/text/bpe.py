@@ -106,6 +106,6 @@ def _import_tokenizers() -> Any:
     except ImportError as error:
         raise MissingExtra(
             "byte pairs and tokenizer.json files need the package tokenizers.",
-            hint="pip install 'skipstone[text]'",
+            hint="In skipstone's source folder: pip install '.[text]'",
         ) from error
     return tokenizers

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.core.formatting import join_limited
-from skipstone.data.input_files import list_file_inputs, list_suffixes
+from skipstone.data.input_files import list_file_inputs, list_suffixes, read_head
 from skipstone.data.options import ColumnRef, ReadOptions
 from skipstone.data.readers.csv_records import (
     detect_dialect,
@@ -26,6 +26,7 @@ from skipstone.data.readers.csv_records import (
     split_lines,
     swallowed_lines_error,
 )
+from skipstone.data.sources import is_lfs_pointer, lfs_pointer_error
 
 Cell = str | list[str]  # a list only from Parquet's list columns
 JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
@@ -146,6 +147,8 @@ def read_columns(path: Path, options: ReadOptions, *, min_columns: int = 2) -> C
         min_columns: the minimal number of columns of a CSV file: two for a source and its label.
     """
     suffix = path.suffix.lower()
+    if is_lfs_pointer(read_head(path)):
+        raise lfs_pointer_error(path, path.parent)
     if suffix == ".parquet":
         columns = _read_parquet(path)
     elif suffix in JSONL_SUFFIXES or suffix == ".json":

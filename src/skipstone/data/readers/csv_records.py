@@ -241,6 +241,6 @@ def swallowed_lines_error(path: Path, line: int, cells: Iterable[str]) -> DataEr
     return DataError(
         f"{path}, line {line}: a quotation mark there closes {pluralize(count - 1, 'line')} later, "
         "and each of these lines looks like a row of its own.",
-        hint="If quotation marks are letters of the texts: --quoting none. If one cell holds these "
-        "lines: --quoting double",
+        hint="If quotation marks are letters of the texts: --quoting none (or, if one cell holds "
+        "these lines: --quoting double)",
     )

@@ -66,7 +66,7 @@ def choose_task_of_cells(
     raise UsageError(
         f"{columns.path}: cells of {name}, such as {example!r}, contain "
         f"{' and '.join(map(repr, marks))}, which may separate labels.",
-        hint=f"If so: --separator '{marks[0]}'. If a cell is one label: --task classify",
+        hint=f"If so: --separator '{marks[0]}' (or, if a cell is one label: --task classify)",
     )
 
 

@@ -11,7 +11,6 @@ Each is an error that names the command to type next; `--reader` reads the folde
 
 from __future__ import annotations
 
-import re
 import shlex
 import unicodedata
 from collections import defaultdict
@@ -23,6 +22,7 @@ from skipstone.core.errors import UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, quote_path
 from skipstone.core.specs import InputSpec
 from skipstone.data.exclude import find_excluded
+from skipstone.data.hint_commands import choose_training_part, make_table_of_names, split_words
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.annotation_files import unsupported_annotation_error
 from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES, SPLIT_NAMES
@@ -42,7 +42,6 @@ _PART_WORDS = frozenset(
         "picture",
     }
 )
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 #: A folder per picture holds at most this many files.
 _FILES_PER_PICTURE = 8
 
@@ -97,7 +96,7 @@ def _reject_folder_per_picture(folders: FolderRows) -> None:
     if len(files) < 2 or max(map(len, files.values())) > _FILES_PER_PICTURE:
         return
     shared = natural_sorted(set.intersection(*files.values()))
-    masks = [name for name in shared if _words(PurePosixPath(name).stem) & MASK_FOLDER_NAMES]
+    masks = [name for name in shared if split_words(PurePosixPath(name).stem) & MASK_FOLDER_NAMES]
     pictures = [name for name in shared if name not in masks]
     if not masks or not pictures:
         return
@@ -170,7 +169,7 @@ def _splits_of(labels: Sequence[str]) -> dict[str, str]:
     and train is among them."""
     splits: dict[str, str] = {}
     for label in labels:
-        words = _words(label) & SPLIT_NAMES.keys()
+        words = split_words(label) & SPLIT_NAMES.keys()
         split = SPLIT_NAMES[words.pop()] if len(words) == 1 else ""
         if not split or split in splits:
             return {}
@@ -227,23 +226,16 @@ def _reject_only_parts(folders: FolderRows) -> None:
             hint=f"Give the table: skipstone train {quote_path(choose_training_part(tables))} "
             f"{folders.if_classes}",
         )
+    training = choose_training_part([root / label for label in labels])
+    files = [path.partition("/")[2] for _, label, path in folders.rows if label == training.name]
+    hint = make_table_of_names(training, files) or (
+        f"Sort the {noun}s of each part into folders by class, such as "
+        f"{quote_path(root / 'train' / 'cat')} and {quote_path(root / 'test' / 'cat')}"
+    )
     raise UsageError(
         f"{root} holds {names}: these look like parts of a data set, not like classes.",
-        hint=f"Sort the {noun}s of each part into folders by class, such as "
-        f"{quote_path(root / 'train' / 'cat')} and {quote_path(root / 'test' / 'cat')} "
-        f"{folders.if_classes}",
+        hint=f"{hint} {folders.if_classes}",
     )
-
-
-def choose_training_part(paths: Sequence[Path]) -> Path:
-    """Of files of several parts the one to train on: not a test part's if there is another."""
-
-    def rank(path: Path) -> int:
-        words = _words(path.stem) | _words(path.parent.name)
-        splits = {SPLIT_NAMES[word] for word in words & SPLIT_NAMES.keys()}
-        return 0 if "train" in splits else 2 if splits else 1
-
-    return min(paths, key=rank)
 
 
 def _reject_single_parts(folders: FolderRows) -> None:
@@ -267,23 +259,18 @@ def _reject_single_parts(folders: FolderRows) -> None:
     )
 
 
-def _words(label: str) -> set[str]:
-    """The words of a name in lower case, without single letters: trainA, "Training Data"."""
-    return {word.casefold() for word in _WORD.findall(label) if len(word) > 1}
-
-
 def is_part_name(label: str, nouns: Collection[str] = ()) -> bool:
     """Whether a folder is named after a part or after its files: train_images, img, test-1.
 
     Args:
         nouns: further names of files.
     """
-    words = _words(label)
+    words = split_words(label)
     return bool(words) and label.isascii() and words <= _PART_WORDS.union(nouns)
 
 
 def _is_certain_part(label: str) -> bool:
     """Whether no class would have this name; `train` may be a class of vehicles."""
-    words = _words(label)
+    words = split_words(label)
     is_long = len(words) > 1 and bool(words & SPLIT_NAMES.keys())
     return is_part_name(label) and (is_long or bool(words & _UNLABELLED))

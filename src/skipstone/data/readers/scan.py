@@ -19,6 +19,7 @@ from skipstone.data.input_files import (
     make_skip_check,
     read_head,
 )
+from skipstone.data.sources import is_lfs_pointer, lfs_pointer_error
 
 UNREADABLE_NAME = "files whose names are not valid UTF-8"
 UNREADABLE_FOLDER = "folders that may not be read"
@@ -115,6 +116,7 @@ def scan_files(root: Path, inputs: Sequence[InputSpec]) -> FileScan:
 
     Raises:
         UsageError: the files belong to several inputs.
+        DataError: some are Git LFS pointers.
     """
     checks = [(spec.name, make_skip_check(spec)) for spec in inputs]
     files: dict[str, list[str]] = {spec.name: [] for spec in inputs}
@@ -122,6 +124,7 @@ def scan_files(root: Path, inputs: Sequence[InputSpec]) -> FileScan:
     owners: Counter[tuple[str, ...]] = Counter()
     found_folders: list[str] = []
     shared: Counter[str] = Counter()
+    pointers: list[str] = []
     with events.progress_stage("looking for files", unit="files") as advance:
         for folders, entries in walk_folders(root, shared):
             found_folders += folders
@@ -130,6 +133,8 @@ def scan_files(root: Path, inputs: Sequence[InputSpec]) -> FileScan:
                     shared[NOT_A_FILE] += 1
                     continue
                 head = read_head(entry.path)
+                if is_lfs_pointer(head):
+                    pointers.append(path)
                 reasons = [(name, check(entry.name, head)) for name, check in checks]
                 for name, reason in reasons:
                     if reason is None:
@@ -138,6 +143,8 @@ def scan_files(root: Path, inputs: Sequence[InputSpec]) -> FileScan:
                         skipped[name][reason] += 1
                 owners[tuple(name for name, reason in reasons if reason is None)] += 1
             advance(len(folders) + len(entries))
+    if pointers:
+        raise lfs_pointer_error(root / pointers[0], root, len(pointers), owners.total())
     main = {spec.name for spec in inputs if files[spec.name] and not spec.is_sidecar} or {*files}
     counts: Counter[tuple[str, ...]] = Counter()
     for names, count in owners.items():

@@ -50,6 +50,7 @@ from skipstone.data.readers.table_columns import (
     sample_cells,
 )
 from skipstone.data.readers.table_files import FileLookup
+from skipstone.data.sources import is_lfs_pointer, lfs_pointer_error
 
 MISSING_FILE = "rows whose file does not exist"
 REPEATED_ROW = "repeated rows"
@@ -93,7 +94,11 @@ class TableReader:
                 _find_file(columns, files, row, cell)
                 for row, cell in enumerate(columns.text_cells(roles.path))
             ]
-            input = _choose_file_input(path, [path for path in paths if path], options)
+            existing = [path for path in paths if path]
+            for name in existing[:_FILES_TO_OPEN]:
+                if is_lfs_pointer(read_head(root / name)):
+                    raise lfs_pointer_error(root / name, root)
+            input = _choose_file_input(path, existing, options)
             rows, skipped = _file_rows(columns, files, roles, paths, input)
             notes = [*_path_notes(files), *_lost_bytes_note(columns, options)]
         classes = list_classes(rows["target"], roles)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from skipstone.core.errors import DataError, UsageError
-from skipstone.core.formatting import join_limited
+from skipstone.core.formatting import format_flag, join_limited
 from skipstone.data.input_files import list_file_inputs, list_suffixes
 from skipstone.data.options import ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES, is_multi_label
@@ -137,7 +136,7 @@ def choose_path_column(columns: Columns, root: Path, options: ReadOptions) -> tu
     if existing:
         raise UsageError(
             f"{columns.path}: more than one column names files ({join_limited(existing)}).",
-            hint=f"Choose the one with the files to read: --path-column {existing[0]}",
+            hint=f"Choose the one with the files to read: {format_flag('--path-column', existing[0])}",
         )
     if named_files:
         name = named_files[0]
@@ -218,7 +217,7 @@ def _split_column(columns: Columns, options: ReadOptions, used: set[str | None])
     if len(matches) > 1:
         raise UsageError(
             f"{columns.path}: more than one column holds splits ({join_limited(matches)}).",
-            hint=f"Choose one: --split-column {matches[0]}",
+            hint=f"Choose one: {format_flag('--split-column', matches[0])}",
         )
     return matches[0] if matches else None
 
@@ -238,7 +237,7 @@ def _group_column(columns: Columns, options: ReadOptions, used: set[str | None])
     if len(matches) > 1:
         raise UsageError(
             f"{columns.path}: more than one column may hold groups ({join_limited(matches)}).",
-            hint=f"Choose one: --group-column {matches[0]}",
+            hint=f"Choose one: {format_flag('--group-column', matches[0])}",
         )
     return matches[0] if matches else None
 
@@ -272,17 +271,43 @@ def _label_columns(
     if not words and bits:
         return tuple(bits), True
     if not words:
+        _reject_soft_labels(columns, rest)
         raise UsageError(
             f"{columns.path}: no column looks like a label (columns: {join_limited(columns.names, 12)}).",
             hint="Name it: --label-column NAME",
         )
-    choices = [f"--label-column {name}" for name in [*words, *bits][:3]]
+    choices = [format_flag("--label-column", name) for name in [*words, *bits][:3]]
     if len(bits) > 1:
-        choices = [f"--label-column {words[0]}", f"--label-columns {','.join(bits)}"]
+        choices = [format_flag("--label-column", words[0]), format_flag("--label-columns", *bits)]
     raise UsageError(
         f"{columns.path}: more than one column may be the label ({join_limited([*words, *bits])}).",
         hint=f"Choose one: {' or '.join(choices)}",
     )
+
+
+def _reject_soft_labels(columns: Columns, names: list[str]) -> None:
+    """UsageError if columns hold probabilities or shares of votes instead of labels."""
+    soft = [name for name in names if _are_shares(columns, name)]
+    if not soft:
+        return
+    cells = zip(*(columns.values[name] for name in soft), strict=True)
+    sums = [sum(float(str(cell).replace(",", ".") or 0) for cell in row) for row in cells]
+    is_share = len(soft) > 1 and all(abs(total - 1) < 0.02 for total in sums)
+    hint = "Add a 0/1 column for each of them, 1 where its number is at least 0.5."
+    if is_share:
+        hint = "Add a column called label with the name of each row's largest number."
+    raise UsageError(
+        f"{columns.path}: {join_limited(soft)} {'holds' if len(soft) == 1 else 'hold'} numbers from 0 "
+        f"to 1{', which sum to 1 in each row' if is_share else ''}: soft labels are not supported.",
+        hint=f"{hint} If other columns hold the labels: --label-column NAME",
+    )
+
+
+def _are_shares(columns: Columns, name: str) -> bool:
+    cells = [str(cell).replace(",", ".") for cell in columns.values[name] if cell]
+    if not cells or not all(map(is_number, cells)):
+        return False
+    return all(0 <= float(cell) <= 1 for cell in cells) and any(map(_is_fraction, cells))
 
 
 def _are_bits(columns: Columns, name: str) -> bool:
@@ -296,7 +321,7 @@ def _check_bits(columns: Columns, name: str) -> None:
             raise DataError(
                 f"{columns.row_location(row)}: column {name} holds {cell!r}; a column that represents "
                 "one label must hold 0 or 1.",
-                hint=f"If its cells are labels: --label-column {name}",
+                hint=f"If its cells are labels: {format_flag('--label-column', name)}",
             )
 
 
@@ -363,7 +388,7 @@ def reject_missing_header(columns: Columns, options: ReadOptions) -> None:
     raise DataError(
         f"{columns.path} has no header: its first line contains {example[:60]!r}, as a row would.",
         hint=f"Add a first line with the names of the columns, such as: {', '.join(unique)}. If the "
-        f"first line is the header, name a column of it: --text-column {shlex.quote(text)}",
+        f"first line is the header, name a column of it: {format_flag('--text-column', text)}",
     )
 
 
@@ -418,7 +443,7 @@ def choose_text_column(columns: Columns, root: Path, options: ReadOptions) -> st
     if len(matches) > 1:
         raise UsageError(
             f"{columns.path}: more than one column may hold the texts ({join_limited(matches)}).",
-            hint=f"Choose one: --text-column {matches[0]}",
+            hint=f"Choose one: {format_flag('--text-column', matches[0])}",
         )
     return matches[0] if matches else None
 
