@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from skipstone.bundle.architecture import Arch, ComponentConfig
 from skipstone.core.errors import DamagedError, UsageError
 from skipstone.core.registry import BACKBONES
 from skipstone.core.specs import BackboneSpec
 from skipstone.inference.restore import restore_input, restore_network
-from skipstone.models.build import build_network, check_tensors_fit, export_tensors, load_tensors
+from skipstone.models.build import (
+    build_network,
+    check_tensors_fit,
+    export_tensors,
+    find_least_side,
+    load_tensors,
+)
 from tests.small_bundles import small_bundle
 
 
@@ -100,3 +107,11 @@ def test_what_a_bundle_may_name_is_compared_before_it_is_allocated(name: str) ->
         check_tensors_fit(
             arch, restore_input(bundle).feature_spec(), bundle.tensors, where="weights"
         )
+
+
+@pytest.mark.parametrize(("kernel", "least"), [(1, 1), (7, 7), (33, 33), (2000, None)])
+def test_the_least_side_is_found_by_trying(kernel: int, least: int | None) -> None:
+    """A network without padding takes images from its kernel's size on."""
+    network = torch.nn.Conv2d(3, 4, kernel)
+    assert find_least_side(network, 3) == least  # type: ignore[arg-type]
+    assert not next(network.parameters()).is_meta

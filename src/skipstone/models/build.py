@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -145,6 +146,29 @@ def check_tensors_fit(
             f"{where} holds {numbers:,} numbers, and its network {unpruned:,} before "
             f"{len(arch.edits)} edits, which is more than pruning removes."
         )
+
+
+def find_least_side(backbone: Backbone, channels: int, most: int = 1024) -> int | None:
+    """The least side of square images that the backbone takes, found on the meta device; None if it
+    is more than `most`."""
+    twin = copy.deepcopy(backbone).to("meta").eval()
+
+    def takes(side: int) -> bool:
+        try:
+            twin(torch.zeros(1, channels, side, side, device="meta"))
+        except Exception:  # networks raise anything for too small images
+            return False
+        return True
+
+    fails, least = 0, 1
+    while not takes(least):
+        fails, least = least, 2 * least
+        if least > most:
+            return None
+    while least - fails > 1:
+        middle = (fails + least) // 2
+        fails, least = (fails, middle) if takes(middle) else (middle, least)
+    return least
 
 
 def check_backbone_accepts(entry: BackboneSpec, name: str, *kinds: str) -> None:
