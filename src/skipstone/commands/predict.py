@@ -43,7 +43,8 @@ def predict(
     out: Annotated[
         Path | str | None,
         Argument(
-            "FILE.csv: a table of the predictions; or a folder for masks and overlays",
+            "FILE.csv: a table of the predictions (of boxes also FILE.json, as COCO); or a folder for "
+            "masks and overlays, or for photos with boxes and their labels",
             metavar="DIR",
         ),
     ] = None,

@@ -337,6 +337,16 @@ class FileRendering(Protocol):
 
 
 @runtime_checkable
+class DocumentRendering(Protocol):
+    """Predictions of all files are one document (`predict --out FILE`)."""
+
+    document_suffixes: tuple[str, ...]
+
+    def render_document(self, suffix: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+        """From the fields of each prediction with its path, or its error."""
+
+
+@runtime_checkable
 class GraphDecoding(Protocol):
     """Predictions can be computed inside an exported graph (`export --argmax`)."""
 

@@ -29,11 +29,11 @@ from skipstone.inputs.multi_input import list_inputs
 from skipstone.tasks.base import Metric, Prediction
 from skipstone.workflows.prediction_files import (
     PartialPredictions,
-    is_table_path,
+    is_document_path,
     prediction_key,
     prepare_output_folder,
     prepare_output_table,
-    write_prediction_table,
+    write_prediction_document,
     write_predictions,
 )
 from skipstone.workflows.run_result import (
@@ -239,8 +239,9 @@ def predict(
         without_arrays = (a if isinstance(a, Failure) else replace(a, scores={}) for a in stream)
         return _result(predictor, items, without_arrays, None)
     key = prediction_key(bundle, predictor.runtime.name, sources_to_read)
-    partial = PartialPredictions(Path(out), key, len(readable), files=not is_table_path(out))
-    if not is_table_path(out):
+    is_document = is_document_path(out, predictor.task)
+    partial = PartialPredictions(Path(out), key, len(readable), files=not is_document)
+    if not is_document:
         folder = prepare_output_folder(out, predictor.task)
         named = [(item.source, item.relative_path) for item in readable]
         return _result(
@@ -251,7 +252,8 @@ def predict(
         for answer in predictor.stream_predictions(sources_to_read[len(partial.predictions) :]):
             partial.add_prediction(answer)
         result = _result(predictor, items, partial.predictions, table)
-        write_prediction_table(table, result.to_json()["predictions"], raw=raw_cells)
+        rows = result.to_json()["predictions"]
+        write_prediction_document(table, predictor.task, rows, raw=raw_cells)
     partial.discard()
     return result
 

@@ -32,7 +32,7 @@ from skipstone.data.samples import SampleMeta
 from skipstone.data.sources import Inline, Source
 from skipstone.image.preview import to_display
 from skipstone.inference.predictor import Failure, Predictor
-from skipstone.tasks.base import FileRendering, Prediction, Task
+from skipstone.tasks.base import DocumentRendering, FileRendering, Prediction, Task
 
 _SAVE_SECONDS = 5.0
 
@@ -232,9 +232,10 @@ def _stems(paths: Sequence[Path]) -> list[Path]:
     return list(taken)
 
 
-def is_table_path(out: str | Path) -> bool:
-    """Whether `--out` names a table of predictions."""
-    return Path(out).suffix.lower() == ".csv"
+def is_document_path(out: str | Path, task: Task) -> bool:
+    """Whether `--out` names a table of predictions, or another document of the task."""
+    suffixes = task.document_suffixes if isinstance(task, DocumentRendering) else ()
+    return Path(out).suffix.lower() in (".csv", *suffixes)
 
 
 def prepare_output_table(out: str | Path) -> Path:
@@ -243,6 +244,17 @@ def prepare_output_table(out: str | Path) -> Path:
     if path.exists():
         raise UsageError(f"--out {path} exists; nothing is overwritten.", hint="Name another file.")
     return path
+
+
+def write_prediction_document(
+    path: Path, task: Task, predictions: Sequence[Mapping[str, Any]], *, raw: bool = False
+) -> None:
+    """The task's document, or a table of the predictions."""
+    if not isinstance(task, DocumentRendering):
+        write_prediction_table(path, predictions, raw=raw)
+        return
+    storage.make_folder(path.parent)
+    storage.write_bytes(path, task.render_document(path.suffix.lower(), predictions))
 
 
 def write_prediction_table(

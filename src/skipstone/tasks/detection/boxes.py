@@ -112,7 +112,9 @@ def decode_boxes(
     threshold = float(post.get("threshold", DEFAULT_THRESHOLD))
     return [
         describe_boxes(
-            detect_boxes(boxes, scores, options, post, geometry, threshold), schema["classes"]
+            detect_boxes(boxes, scores, options, post, geometry, threshold),
+            schema["classes"],
+            geometry.get("size", ()),
         )
         for boxes, scores, geometry in zip(
             outputs["boxes"], outputs["scores"], geometries, strict=True
@@ -120,10 +122,12 @@ def decode_boxes(
     ]
 
 
-def describe_boxes(found: Detections, names: Sequence[str]) -> dict[str, Any]:
-    """Fields of a prediction: {"label", "probability", "box"}, a list each."""
+def describe_boxes(found: Detections, names: Sequence[str], size: Sequence[int]) -> dict[str, Any]:
+    """Fields of a prediction: {"label", "probability", "box"}, a list each, and the photo's "size"
+    [width, height] from its (height, width)."""
     return {
         "label": [names[code] for code in found.codes],
         "probability": found.scores.tolist(),
         "box": found.boxes.tolist(),
+        "size": [int(side) for side in reversed(size)],
     }

@@ -8,9 +8,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from skipstone.data.samples import SampleMeta
-from skipstone.tasks.segmentation.mask_maps import hstack_images as hstack_views
-
-__all__ = ["draw_boxes", "hstack_views", "resize_like_source"]
 
 #: Longest side of a drawn photo.
 MAX_SIDE = 640

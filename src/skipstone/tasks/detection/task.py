@@ -32,7 +32,13 @@ from skipstone.tasks.detection.boxes import (
     describe_boxes,
     detect_boxes,
 )
-from skipstone.tasks.detection.drawing import draw_boxes, hstack_views, resize_like_source
+from skipstone.tasks.detection.drawing import draw_boxes, resize_like_source
+from skipstone.tasks.detection.label_files import (
+    render_coco,
+    render_csv,
+    render_voc,
+    render_yolo,
+)
 from skipstone.tasks.detection.report import box_sections
 from skipstone.tasks.detection.spec import DetectOptions
 from skipstone.tasks.labels import (
@@ -42,6 +48,7 @@ from skipstone.tasks.labels import (
     max_absolute_difference,
     mismatched_shapes,
 )
+from skipstone.tasks.segmentation.mask_maps import encode_jpeg, hstack_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +82,7 @@ class DetectionTask(TaskDefaults):
     ragged = frozenset({"boxes", "labels", "ignored"})
     spatial_targets = frozenset({"boxes"})
     count_unit = "boxes"
+    document_suffixes = (".csv", ".json")
     max_calibration_rows = CALIBRATION_PHOTOS
 
     def __init__(self, options: DetectOptions, schema: Mapping[str, Any]) -> None:
@@ -152,7 +160,7 @@ class DetectionTask(TaskDefaults):
             geometry = {"size": meta.size, "to_source": meta.to_source}
             found = detect_boxes(boxes, scores, options, post, geometry)
             predicted = _above(found, post.get("threshold", DEFAULT_THRESHOLD))
-            fields = describe_boxes(predicted, self.labels.names)
+            fields = describe_boxes(predicted, self.labels.names, meta.size)
             predictions.append(Prediction(meta, fields, found._asdict()))
         return predictions
 
@@ -351,7 +359,23 @@ class DetectionTask(TaskDefaults):
         views.append(
             draw_boxes(photo, shown.boxes * scale, shown.codes, self.colours, shown.scores)
         )
-        return hstack_views(views)
+        return hstack_images(views)
+
+    def render_files(
+        self, picture: np.ndarray, prediction: Prediction
+    ) -> dict[str, tuple[str, bytes]]:
+        """The photo with its boxes as a JPEG, and the boxes as a Pascal VOC and a YOLO file."""
+        names, fields = self.labels.names, prediction.fields
+        drawn = self.draw_prediction(picture, prediction)
+        return {
+            "drawing": ("-boxes.jpg", encode_jpeg(drawn)),
+            "voc": (".xml", render_voc(prediction.meta.name, fields["size"], fields)),
+            "yolo": (".txt", render_yolo(names, fields["size"], fields)),
+        }
+
+    def render_document(self, suffix: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+        """A COCO file (.json), or a table with a box per row."""
+        return render_coco(self.labels.names, rows) if suffix == ".json" else render_csv(rows)
 
     def draw_targets(self, picture: np.ndarray, y: Mapping[str, Any]) -> np.ndarray:
         """A training sample's boxes on its picture (H, W, C)."""
