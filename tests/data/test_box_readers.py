@@ -64,6 +64,7 @@ def write_table(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
         ("{}/_annotations.coco.json", "{}", ""),
         ("{}.json", "images/{}", "C:\\other machine\\{}\\"),
         ("annotations/{}.json", "images", "images/"),
+        ("instances_{}2017.json", "{}2017", ""),
     ],
 )
 def test_coco_files_per_split(tmp_path: Path, file: str, photos: str, prefix: str) -> None:
@@ -80,6 +81,17 @@ def test_coco_files_per_split(tmp_path: Path, file: str, photos: str, prefix: st
     splits = manifest.column_values("split")
     assert (splits.count("train"), splits.count("validation")) == (4, 2)
     assert any("category never" in note for note in manifest.notes)
+
+
+def test_photos_of_one_name_in_two_splits(tmp_path: Path) -> None:
+    """The file's name or folder says which photo is meant."""
+    for split in ("train2017", "val2017"):
+        save_photos(tmp_path / split, make_scenes(2))
+        content = coco_content(make_scenes(2))
+        write_coco(tmp_path / "annotations" / f"instances_{split}.json", content)
+    manifest = read_manifest(tmp_path)
+    assert manifest.column_values("path")[0] == "train2017/0.png"
+    assert manifest.column_values("split") == ["train", "train", "validation", "validation"]
 
 
 def test_the_file_itself_is_data(tmp_path: Path) -> None:

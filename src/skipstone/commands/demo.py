@@ -24,8 +24,8 @@ def demo(
     task: Annotated[
         str,
         Argument(
-            "classify (digits), segment (digits and their masks), text (docstrings) or audio "
-            "(synthesised sounds)"
+            "classify (digits), segment (digits and their masks), detect (digits and their "
+            "boxes), text (docstrings) or audio (synthesised sounds)"
         ),
     ] = "classify",
     out: Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -89,7 +90,7 @@ def write_scattered(folder: Path) -> None:
         masks.mkdir()
         for number in range(count):
             chosen = rng.choice(rows[split], int(rng.integers(4, 8)), replace=False)
-            canvas, mask = scatter_digits(pictures[chosen], digits[chosen], rng)
+            canvas, mask, _ = scatter_digits(pictures[chosen], digits[chosen], rng)
             (images / f"{number:03d}.png").write_bytes(_png(canvas))
             (masks / f"{number:03d}.png").write_bytes(_png(mask))
     names = ["index,name", *(f"{digit},{digit}" for digit in range(10)), f"{_PAPER},paper"]
@@ -98,8 +99,10 @@ def write_scattered(folder: Path) -> None:
 
 def scatter_digits(
     pictures: np.ndarray, digits: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """(canvas, mask), both uint8 (SIDE, SIDE). Digits that find no free place are left out."""
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, list[int]]]]:
+    """(canvas, mask), both uint8 (SIDE, SIDE), and each digit with the box [x, y, width, height] of
+    its ink. Digits that find no free place are left out."""
+    objects: list[tuple[int, list[int]]] = []
     canvas = rng.integers(0, 40, (_SIDE, _SIDE)).astype(np.uint8)
     mask = np.full((_SIDE, _SIDE), _PAPER, np.uint8)
     taken = np.zeros((_SIDE, _SIDE), bool)
@@ -113,8 +116,11 @@ def scatter_digits(
                 taken[place] = True
                 canvas[place] = np.maximum(canvas[place], large)
                 mask[place][large >= _INK] = digit
+                y, x = np.nonzero(large >= _INK)
+                size = [int(np.ptp(x)) + 1, int(np.ptp(y)) + 1]
+                objects.append((int(digit), [int(left + x.min()), int(top + y.min()), *size]))
                 break
-    return canvas, mask
+    return canvas, mask, objects
 
 
 SCATTERED = Demonstration(
@@ -132,6 +138,51 @@ SCATTERED = Demonstration(
         "epochs": 14,
         "batch_size": 8,
         "lr": 0.2,
+    },
+)
+
+# --- boxes --------------------------------------------------------------------------------------
+
+
+def write_boxed(folder: Path) -> None:
+    """Digits scattered over grey canvases, and their boxes in a COCO file for each split."""
+    pictures, digits = _digits()
+    first = round(len(pictures) * 0.8)
+    rows = {"train": np.arange(first), "val": np.arange(first, len(pictures))}
+    for split, count in (("train", 160), ("val", 40)):
+        rng = np.random.default_rng(len(rows[split]))
+        (folder / split).mkdir(parents=True)
+        content: dict[str, list[dict[str, Any]]] = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": digit, "name": str(digit)} for digit in range(10)],
+        }
+        for number in range(count):
+            chosen = rng.choice(rows[split], int(rng.integers(4, 8)), replace=False)
+            canvas, _, objects = scatter_digits(pictures[chosen], digits[chosen], rng)
+            (folder / split / f"{number:03d}.png").write_bytes(_png(canvas))
+            size = {"width": _SIDE, "height": _SIDE}
+            content["images"].append({"id": number, "file_name": f"{number:03d}.png", **size})
+            content["annotations"] += [
+                {"image_id": number, "category_id": digit, "bbox": box} for digit, box in objects
+            ]
+        (folder / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+BOXED = Demonstration(
+    folder="boxed",
+    title="Scattered digits and their boxes",
+    write_data=write_boxed,
+    choose_files=lambda data: sorted((data / "val").iterdir())[:5],
+    next_command="skipstone train photos/      (with COCO, YOLO or Pascal VOC files)",
+    # a small network, and without augmentations that mirror or zoom digits
+    settings={
+        "model": "resnet20",
+        "size": 64,
+        "augment": "none",
+        "pyramid_channels": 48,
+        "epochs": 16,
+        "batch_size": 8,
     },
 )
 

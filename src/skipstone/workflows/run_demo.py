@@ -64,7 +64,8 @@ def demo(*, out: str | Path | None = None, seed: int = 0, task: str = "classify"
     Args:
         out: a folder for data and run, by default "demo".
         seed: of everything random.
-        task: "classify" (digits), "segment" (digits and their masks) or "text" (docstrings).
+        task: "classify" (digits), "segment" (digits and their masks), "detect" (digits and
+            their boxes) or "text" (docstrings).
 
     Raises:
         UsageError: the task is unknown, or has no demo.

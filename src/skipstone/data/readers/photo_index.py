@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
@@ -29,7 +30,8 @@ class PhotoIndex:
         """The photo that `name` means in the annotation file `file`; None if there is none.
 
         The whole path counts if it exists, else the file's name. Of several photos of that name it is
-        the one with most of the path's folders, then with most of the annotation file's.
+        the one with most of the path's folders, then with most of the annotation file's folders and
+        words of its name.
 
         Raises:
             UsageError: two fit equally well.
@@ -47,7 +49,8 @@ class PhotoIndex:
         return self._choose(candidates or [], PurePosixPath(file), file)
 
     def _choose(self, candidates: Sequence[str], path: PurePosixPath, file: str) -> str | None:
-        for folders in (path.parent.parts, PurePosixPath(file).parent.parts):
+        words = re.split(r"[^A-Za-z0-9]+", PurePosixPath(file).stem)  # instances_train2017.json
+        for folders in (path.parent.parts, (*PurePosixPath(file).parent.parts, *words)):
             shared = [
                 len(set(folders) & set(PurePosixPath(photo).parent.parts)) for photo in candidates
             ]

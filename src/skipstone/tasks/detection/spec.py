@@ -33,5 +33,6 @@ DETECT = TaskSpec(
     target_kind="boxes",
     input_options={"resize": "squash", "size": 320},
     spatial_targets=True,
+    demo="skipstone.workflows.demo_images:BOXED",
     standalone="skipstone.tasks.detection.boxes:decode_boxes",
 )
