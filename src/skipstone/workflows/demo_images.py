@@ -117,8 +117,8 @@ def scatter_digits(
                 canvas[place] = np.maximum(canvas[place], large)
                 mask[place][large >= _INK] = digit
                 y, x = np.nonzero(large >= _INK)
-                size = [int(np.ptp(x)) + 1, int(np.ptp(y)) + 1]
-                objects.append((int(digit), [int(left + x.min()), int(top + y.min()), *size]))
+                sides = [int(np.ptp(x)) + 1, int(np.ptp(y)) + 1]
+                objects.append((int(digit), [int(left + x.min()), int(top + y.min()), *sides]))
                 break
     return canvas, mask, objects
 

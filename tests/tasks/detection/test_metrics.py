@@ -170,3 +170,37 @@ def test_score_calibration_equals_logistic_regression() -> None:
     model = LogisticRegression(C=1e6).fit(logits[:, None], hits)
     assert scale == pytest.approx(model.coef_[0, 0], abs=5e-3)
     assert shift == pytest.approx(model.intercept_[0], abs=5e-3)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.9])
+def test_the_promised_share_is_found_on_unseen_photos(share: float) -> None:
+    """On average over many calibrations, and hardly more than promised."""
+    rng = np.random.default_rng(0)
+    recalls = []
+    for _ in range(300):
+        found, truths = draw_hits(rng, 40)
+        threshold = figures.choose_threshold_for_recall(found, truths, share) or 0.0
+        unseen, counts = draw_hits(rng, 40)
+        pairs = zip(unseen, counts, strict=True)
+        missed = [1 - (hits >= threshold).sum() / n if n else 0.0 for hits, n in pairs]
+        recalls.append(1 - np.mean(missed))
+    error = np.std(recalls) / np.sqrt(len(recalls))
+    assert share - 3 * error <= np.mean(recalls) <= share + 0.04
+
+
+def draw_hits(rng: np.random.Generator, photos: int) -> tuple[list[np.ndarray], list[int]]:
+    """Scores of found objects and the number of objects; some photos are hard, some are empty."""
+    truths = rng.integers(0, 9, photos).tolist()
+    hard = rng.beta(4, 2, photos)
+    found = [
+        rng.beta(1 + 6 * h, 2, n)[rng.random(n) < 0.97] for h, n in zip(hard, truths, strict=True)
+    ]
+    return found, truths
+
+
+def test_a_share_that_cannot_be_promised() -> None:
+    found, truths = [np.array([0.9])] * 5, [1] * 5
+    assert figures.choose_threshold_for_recall(found, truths, 0.9) is None  # 1 / 6 > 0.1
+    threshold = figures.choose_threshold_for_recall(found, truths, 0.8)
+    assert threshold is not None
+    assert 0 < threshold <= 0.9

@@ -271,6 +271,36 @@ def fit_score_calibration(scores: np.ndarray, hits: np.ndarray) -> tuple[float, 
     return float(max(weights[0], 1e-2)), float(weights[1])
 
 
+def choose_threshold_for_recall(
+    found: Sequence[np.ndarray], truths: Sequence[int], share: float
+) -> float | None:
+    """The greatest threshold with which, on average over unseen photos, at least `share` of a
+    photo's objects are found; None if no threshold does.
+
+    Conformal risk control (Angelopoulos et al. 2022, arXiv:2208.02814, theorem 1): the loss of a
+    photo is the share of its objects that is missed, at most 1, and grows with the threshold.
+
+    Args:
+        found: for each photo the scores of the boxes that are hits.
+        truths: objects of each photo.
+    """
+    n = len(found)
+    scores = np.concatenate([*found, np.zeros(0)])
+    value = np.concatenate(
+        [np.full(len(hits), 1 / max(count, 1)) for hits, count in zip(found, truths, strict=True)]
+        + [np.zeros(0)]
+    )
+    order = np.argsort(-scores, kind="stable")
+    with_objects = sum(count > 0 for count in truths)
+    risk = (with_objects - np.cumsum(value[order])) / max(n, 1)
+    enough = np.flatnonzero((n * risk + 1) / (n + 1) <= 1 - share + 1e-12)
+    if not len(enough):
+        return None
+    last = int(enough[0])
+    following = scores[order[last + 1]] if last + 1 < len(order) else 0.0
+    return float((scores[order[last]] + following) / 2)
+
+
 def choose_threshold(scores: np.ndarray, hits: np.ndarray, truths: int) -> float | None:
     """The threshold with the greatest F1, between two scores; None without any hit.
 

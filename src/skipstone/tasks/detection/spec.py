@@ -19,6 +19,12 @@ class DetectOptions:
         "score is predicted",
     )
     max_boxes: int = option(100, range=int_range(1, 1000), help="most boxes predicted in one photo")
+    find: float | None = option(
+        None,
+        range=Range(0, 1, open_low=True, open_high=True),
+        help="share of the objects of unseen photos that are found on average (conformal risk "
+        "control); the threshold follows. By default it has the greatest F1",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skipstone.bundle.architecture import ComponentConfig
+from skipstone.core import events
 from skipstone.core.errors import DamagedError, DataError, SkipstoneError
 from skipstone.data.mask_files import default_palette
 from skipstone.data.samples import SampleMeta
@@ -27,6 +28,7 @@ from skipstone.tasks.detection import metrics as figures
 from skipstone.tasks.detection.boxes import (
     DEFAULT_THRESHOLD,
     NMS_CANDIDATES,
+    SCORE_FLOOR,
     Detections,
     calibrate_scores,
     describe_boxes,
@@ -195,27 +197,47 @@ class DetectionTask(TaskDefaults):
         return sampled, moved
 
     def fit_postprocessing(self, outputs: Outputs, targets: Sequence[Any]) -> Post:
-        """{"scale", "shift"} (Platt 1999) of the scores, and the threshold with the greatest F1."""
+        """{"scale", "shift"} (Platt 1999) of the scores, and the threshold: with the greatest F1, or
+        for a share of the objects (`find`)."""
         metas = [SampleMeta(row) for row in range(len(targets))]
-        scores: list[np.ndarray] = [np.zeros(0)]
-        hits: list[np.ndarray] = [np.zeros(0)]
-        truths = 0
+        scores: list[np.ndarray] = []
+        hits: list[np.ndarray] = []
+        truths: list[int] = []
         predictions = self.predict(outputs, metas, {}) if metas else []
         for prediction, target in zip(predictions, targets, strict=True):
             record = figures.match_boxes(
                 Detections(**prediction.scores), self._read_truths(target), len(self.labels)
             )
             counted = ~np.array(record["ignored"][0], np.int64) & 1 > 0
-            scores.append(np.array(record["score"])[counted])
-            hits.append((np.array(record["hits"][0], np.int64) & 1)[counted])
-            truths += sum(record["truths"][0])
-        score, hit = np.concatenate(scores), np.concatenate(hits)
-        threshold = figures.choose_threshold(score, hit, truths)
+            scores.append(np.array(record["score"], np.float64)[counted])
+            hits.append((np.array(record["hits"][0], np.int64) & 1)[counted].astype(np.float64))
+            truths.append(sum(record["truths"][0]))
+        threshold = self._choose_threshold(scores, hits, truths)
         if threshold is None:
             return {"threshold": DEFAULT_THRESHOLD}
-        scale, shift = figures.fit_score_calibration(score, hit)
+        scale, shift = figures.fit_score_calibration(np.concatenate(scores), np.concatenate(hits))
         post = {"scale": scale, "shift": shift}
         return {**post, "threshold": float(calibrate_scores(np.array([threshold]), post)[0])}
+
+    def _choose_threshold(
+        self, scores: list[np.ndarray], hits: list[np.ndarray], truths: list[int]
+    ) -> float | None:
+        """The threshold of uncalibrated scores; None if there is no hit."""
+        if not scores or not any(map(np.any, hits)):
+            return None
+        share = self.options.find
+        if share is None:
+            all_scores, all_hits = np.concatenate(scores), np.concatenate(hits)
+            return figures.choose_threshold(all_scores, all_hits, sum(truths))
+        found = [score[hit > 0] for score, hit in zip(scores, hits, strict=True)]
+        threshold = figures.choose_threshold_for_recall(found, truths, share)
+        if threshold is None:
+            events.emit_warning(
+                f"--find {share:g} cannot be promised with {len(truths)} validation photos: all "
+                "boxes are predicted. Add photos, train longer, or ask for less."
+            )
+            return SCORE_FLOOR
+        return threshold
 
     def score_prediction(self, prediction: Prediction, target: Any) -> Record:
         truths = self._read_truths(target)
