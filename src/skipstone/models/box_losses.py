@@ -131,11 +131,11 @@ class DistributionCriterion(Criterion):
         ):
             objects = objects.as_subclass(Tensor).float()
             target = torch.zeros_like(logits[row])
-            counted, found = self._assign(
+            counted, assigned_anchors = self._assign(
                 logits[row], boxes[row], points, strides, objects, labels, ignored
             )
-            if found is not None:
-                anchors, goal, quality, code = found
+            if assigned_anchors is not None:
+                anchors, goal, quality, code = assigned_anchors
                 target[anchors, code] = quality
                 sums[1] = sums[1] + (quality * _box_loss(boxes[row, anchors], goal)).sum()
                 reach = _reaches(goal, points[anchors], strides[anchors])

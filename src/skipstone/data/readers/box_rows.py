@@ -115,7 +115,7 @@ class PhotoSize:
 
 
 def make_box_manifest(
-    root: Path, reader: str, found: AnnotatedPhotos, options: ReadOptions
+    root: Path, reader: str, annotated: AnnotatedPhotos, options: ReadOptions
 ) -> Manifest:
     """The manifest of annotated photos, with notes on what was read and corrected.
 
@@ -124,29 +124,29 @@ def make_box_manifest(
             which picture the boxes belong to.
     """
     task = _check_task(options)
-    sizes = _read_sizes(root, found.photos)
-    frame = options.box_frame or _infer_frame(found.photos, sizes)
+    sizes = _read_sizes(root, annotated.photos)
+    frame = options.box_frame or _infer_frame(annotated.photos, sizes)
     repairs: Counter[str] = Counter()
     rows: list[tuple[AnnotatedPhoto, list[BoxLabel]]] = []
     other_size = []
-    for photo, size in zip(found.photos, sizes, strict=True):
+    for photo, size in zip(annotated.photos, sizes, strict=True):
         if size is not None and not _is_same_size(photo, size, frame):
             other_size.append(photo.path)
             continue
         rows.append((photo, _repair_boxes(photo, size, frame, repairs)))
     labels = Counter(box.label for _, boxes in rows for box in boxes)
-    classes = list(found.classes) or natural_sorted(labels)
+    classes = list(annotated.classes) or natural_sorted(labels)
     if not labels:
         raise UsageError(
-            f"{root}: no annotation ({len(found.photos):,} read) holds a usable box"
+            f"{root}: no annotation ({len(annotated.photos):,} read) holds a usable box"
             f"{_describe_repairs(repairs)}.",
             hint="Check that the annotations belong to these photos.",
         )
-    unpaired = {**found.unpaired, OTHER_SIZE: other_size}
+    unpaired = {**annotated.unpaired, OTHER_SIZE: other_size}
     notes = [
-        _reading_note(found.layout, rows, labels, classes),
-        *found.notes,
-        *_frame_notes(found.photos, sizes, frame),
+        _reading_note(annotated.layout, rows, labels, classes),
+        *annotated.notes,
+        *_frame_notes(annotated.photos, sizes, frame),
         *_repair_notes(repairs),
         *_unpaired_notes(unpaired),
     ]
@@ -168,7 +168,7 @@ def make_box_manifest(
         notes=tuple(notes),
         skipped_counts={
             reason: count
-            for reason, count in sorted({**found.skipped_counts, **skipped}.items())
+            for reason, count in sorted({**annotated.skipped_counts, **skipped}.items())
             if count
         },
         unpaired_files={reason: tuple(paths) for reason, paths in unpaired.items()},

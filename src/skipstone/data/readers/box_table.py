@@ -69,13 +69,13 @@ class BoxTableReader:
                 f"{path} is not a table.", hint="Give a .csv, .tsv, .jsonl or .parquet file."
             )
         columns = read_columns(path, options)
-        found = find_box_columns(columns.names)
-        if found is None:
+        box_columns = find_box_columns(columns.names)
+        if box_columns is None:
             raise UsageError(
                 f"{path} has no columns of boxes (columns: {join_limited(columns.names, 12)}).",
                 hint="Name them xmin, ymin, xmax, ymax; or left, top, width, height; or cx, cy, w, h.",
             )
-        form, names = found
+        form, names = box_columns
         form = options.box_format or form
         if not form:
             raise UsageError(
@@ -134,7 +134,7 @@ def _read_photos(
     )
     splits = None if split_column is None else columns.text_cells(split_column)
     files.infer_path_prefix(list(dict.fromkeys(cells))[:1000])
-    found: dict[str, AnnotatedPhoto] = {}
+    photos_by_path: dict[str, AnnotatedPhoto] = {}
     missing: dict[str, None] = {}
     greatest = 0.0
     for row, cell in enumerate(cells):
@@ -143,7 +143,7 @@ def _read_photos(
             missing[cell] = None
             continue
         split = _read_split(columns, row, splits)
-        photo = found.setdefault(path, AnnotatedPhoto(path, [], split))
+        photo = photos_by_path.setdefault(path, AnnotatedPhoto(path, [], split))
         if photo.split != split:
             raise DataError(f"{columns.row_location(row)}: {cell} is in two splits.")
         box = _read_row(columns, row, [column[row] for column in numbers], form)
@@ -152,9 +152,9 @@ def _read_photos(
                 raise DataError(f"{columns.row_location(row)}: the box has no {label_column}.")
             greatest = max(greatest, *map(abs, box))
             photo.boxes.append(BoxLabel(labels[row], box))
-    for photo in found.values():
+    for photo in photos_by_path.values():
         photo.are_shares = greatest <= 1.5  # rounding and borders
-    return list(found.values()), list(missing)
+    return list(photos_by_path.values()), list(missing)
 
 
 def _find_label_column(columns: Columns, options: ReadOptions) -> str:

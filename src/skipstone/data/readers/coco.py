@@ -46,10 +46,10 @@ class CocoReader:
     def detect_layout(self, path: Path) -> str | None:
         if path.is_file():
             form = detect_annotation_format(path)
-            found = form is not None and form.reader == "coco"
+            annotated = form is not None and form.reader == "coco"
         else:
-            found = path.is_dir() and find_annotation_file(path, "coco") is not None
-        return "photos with boxes in COCO files (.json)" if found else None
+            annotated = path.is_dir() and find_annotation_file(path, "coco") is not None
+        return "photos with boxes in COCO files (.json)" if annotated else None
 
     def read_manifest(self, path: Path, options: ReadOptions) -> Manifest:
         root = path if path.is_dir() else path.parent
@@ -82,7 +82,7 @@ class CocoReader:
                 photo.path, photo.split = picture, _find_split(file, picture, len(contents))
                 photos[picture], owners[picture] = photo, file
         used = {box.label for photo in photos.values() for box in photo.boxes}
-        found = AnnotatedPhotos(
+        annotated = AnnotatedPhotos(
             f"COCO ({join_limited(contents, 3)})",
             [photos[picture] for picture in natural_sorted(photos)],
             classes=[name for name in names if name in used],
@@ -98,7 +98,7 @@ class CocoReader:
                 f"{root}: none of {len(missing):,} photos exists, such as {missing[0]}.",
                 hint="Put the photos in a folder next to the JSON file.",
             )
-        return make_box_manifest(root, "coco", found, options)
+        return make_box_manifest(root, "coco", annotated, options)
 
 
 def read_coco_file(root: Path, file: str, *, must_be_coco: bool = False) -> dict[str, Any] | None:

@@ -73,7 +73,7 @@ class VocReader:
         if splits:
             photos = [photo for photo in photos if photo.split]
         used = set(matched)
-        found = AnnotatedPhotos(
+        annotated = AnnotatedPhotos(
             "Pascal VOC",
             photos,
             unpaired={
@@ -89,7 +89,7 @@ class VocReader:
                 hint="An annotation and its photo have the same name: images/1.jpg, "
                 "annotations/1.xml.",
             )
-        return make_box_manifest(path, "voc", found, options)
+        return make_box_manifest(path, "voc", annotated, options)
 
 
 def read_voc_file(root: Path, file: str) -> AnnotatedPhoto | None:

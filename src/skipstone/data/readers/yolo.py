@@ -77,7 +77,7 @@ class YoloReader:
                 f"{path}: no photo belongs to one of the {len(orphans):,} annotations.",
                 hint="An annotation and its photo have the same name: images/1.jpg, labels/1.txt.",
             )
-        found = AnnotatedPhotos(
+        annotated = AnnotatedPhotos(
             f"YOLO ({source})",
             [photos[picture] for picture in natural_sorted(photos)],
             classes=names,
@@ -90,7 +90,7 @@ class YoloReader:
             },
             skipped_counts=pictures.skipped_counts,
         )
-        return make_box_manifest(path, "yolo", found, options)
+        return make_box_manifest(path, "yolo", annotated, options)
 
 
 def read_yolo_file(root: Path, file: str, names: list[str]) -> list[BoxLabel] | None:
@@ -140,7 +140,7 @@ def _read_settings(root: Path) -> dict[str, Any]:
     """The content of the one YAML file that lists classes; {} without."""
     import yaml
 
-    found: dict[str, dict[str, Any]] = {}
+    annotated: dict[str, dict[str, Any]] = {}
     for file in [*list_files(root, ".yaml"), *list_files(root, ".yml")]:
         data = read_regular(root / file, _MAX_YAML_BYTES)
         try:
@@ -148,13 +148,13 @@ def _read_settings(root: Path) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise DataError(f"{root / file} is not valid YAML: {error}.") from error
         if isinstance(content, dict) and "names" in content:
-            found[file] = content
-    if len(found) > 1:
+            annotated[file] = content
+    if len(annotated) > 1:
         raise UsageError(
-            f"{root} holds several lists of classes: {', '.join(found)}.",
+            f"{root} holds several lists of classes: {', '.join(annotated)}.",
             hint="Keep one of them.",
         )
-    return next(iter(found.values()), {})
+    return next(iter(annotated.values()), {})
 
 
 def _class_names(

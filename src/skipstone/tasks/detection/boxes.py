@@ -49,15 +49,15 @@ def detect_boxes(
         geometry: {"size", "to_source"} of the sample, as in `SampleMeta`; boxes then are in pixels
             of the source and end at its border.
     """
-    found = suppress_overlaps(
+    detections = suppress_overlaps(
         boxes, calibrate_scores(scores, post), floor, options["nms_iou"], options["max_boxes"]
     )
     if geometry.get("to_source") is None:
-        return found
+        return detections
     a, _, c, _, e, f = geometry["to_source"]
     height, width = geometry["size"]
-    moved = found.boxes * (a, e, a, e) + (c, f, c, f)
-    return found._replace(boxes=moved.clip(0, (width, height, width, height)))
+    moved = detections.boxes * (a, e, a, e) + (c, f, c, f)
+    return detections._replace(boxes=moved.clip(0, (width, height, width, height)))
 
 
 def calibrate_scores(scores: np.ndarray, post: Mapping[str, Any]) -> np.ndarray:
@@ -122,12 +122,14 @@ def decode_boxes(
     ]
 
 
-def describe_boxes(found: Detections, names: Sequence[str], size: Sequence[int]) -> dict[str, Any]:
+def describe_boxes(
+    detections: Detections, names: Sequence[str], size: Sequence[int]
+) -> dict[str, Any]:
     """Fields of a prediction: {"label", "probability", "box"}, a list each, and the photo's "size"
     [width, height] from its (height, width)."""
     return {
-        "label": [names[code] for code in found.codes],
-        "probability": found.scores.tolist(),
-        "box": found.boxes.tolist(),
+        "label": [names[code] for code in detections.codes],
+        "probability": detections.scores.tolist(),
+        "box": detections.boxes.tolist(),
         "size": [int(side) for side in reversed(size)],
     }

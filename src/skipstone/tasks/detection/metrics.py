@@ -61,7 +61,7 @@ def box_overlaps(boxes: np.ndarray, truths: np.ndarray, crowd: np.ndarray) -> np
     return np.asarray(common / np.maximum(union, 1e-12))
 
 
-def match_boxes(found: Detections, truths: Truths, classes: int) -> dict[str, Any]:
+def match_boxes(detections: Detections, truths: Truths, classes: int) -> dict[str, Any]:
     """The part of a record that average precision needs.
 
     Returns:
@@ -69,8 +69,8 @@ def match_boxes(found: Detections, truths: Truths, classes: int) -> dict[str, An
         t is set if the box is a hit (does not count) at IOU_THRESHOLDS[t]; truths: for each of
         SIZES, the objects to find by class.
     """
-    kept = _most_of_each_class(found)
-    boxes, scores, codes = (values[kept] for values in found)
+    kept = _most_of_each_class(detections)
+    boxes, scores, codes = (values[kept] for values in detections)
     sizes, steps = len(SIZES), len(IOU_THRESHOLDS)
     hits = np.zeros((sizes, steps, len(codes)), bool)
     ignored = np.zeros_like(hits)
@@ -105,10 +105,10 @@ def match_boxes(found: Detections, truths: Truths, classes: int) -> dict[str, An
     }
 
 
-def _most_of_each_class(found: Detections) -> np.ndarray:
+def _most_of_each_class(detections: Detections) -> np.ndarray:
     """Rows of the _MOST boxes of each class, highest score first."""
-    order = np.argsort(-found.scores, kind="stable")
-    kept = [order[found.codes[order] == code][:_MOST] for code in np.unique(found.codes)]
+    order = np.argsort(-detections.scores, kind="stable")
+    kept = [order[detections.codes[order] == code][:_MOST] for code in np.unique(detections.codes)]
     return np.sort(np.concatenate(kept)) if kept else order
 
 
@@ -223,14 +223,14 @@ def precision_recall(table: RecordTable, code: int) -> list[tuple[float, float]]
     ]
 
 
-def pair_boxes(found: Detections, truths: Truths, nothing: int) -> list[list[float]]:
+def pair_boxes(detections: Detections, truths: Truths, nothing: int) -> list[list[float]]:
     """[truth, prediction, IoU, area] of each object and each box, matched at an IoU of 0.5 or more
     whatever their class, the greatest IoU first. `nothing` stands for a missed object, or for a box
     where nothing is; boxes on ignored objects are left out. `area` is the object's."""
-    overlap = box_overlaps(found.boxes, truths.boxes, truths.crowd)
-    same = found.codes[:, None] == truths.codes[None]
+    overlap = box_overlaps(detections.boxes, truths.boxes, truths.crowd)
+    same = detections.codes[:, None] == truths.codes[None]
     pairs: list[list[float]] = []
-    free_boxes, free_truths = set(range(len(found.codes))), set(range(len(truths.codes)))
+    free_boxes, free_truths = set(range(len(detections.codes))), set(range(len(truths.codes)))
     areas = box_areas(truths.boxes)
     # a box of the right class goes before one of another class
     order = np.argsort(-(overlap + same), axis=None, kind="stable")
@@ -243,12 +243,12 @@ def pair_boxes(found: Detections, truths: Truths, nothing: int) -> list[list[flo
         free_boxes.discard(box)
         free_truths.discard(truth)
         if not truths.ignored[truth]:
-            codes = int(truths.codes[truth]), int(found.codes[box])
+            codes = int(truths.codes[truth]), int(detections.codes[box])
             pairs.append([*codes, float(overlap[box, truth]), float(areas[truth])])
     for truth in sorted(free_truths):
         if not truths.ignored[truth]:
             pairs.append([int(truths.codes[truth]), nothing, 0.0, float(areas[truth])])
-    return pairs + [[nothing, int(found.codes[box]), 0.0, 0.0] for box in sorted(free_boxes)]
+    return pairs + [[nothing, int(detections.codes[box]), 0.0, 0.0] for box in sorted(free_boxes)]
 
 
 def fit_score_calibration(scores: np.ndarray, hits: np.ndarray) -> tuple[float, float]:
@@ -272,7 +272,7 @@ def fit_score_calibration(scores: np.ndarray, hits: np.ndarray) -> tuple[float, 
 
 
 def choose_threshold_for_recall(
-    found: Sequence[np.ndarray], truths: Sequence[int], share: float
+    hit_scores: Sequence[np.ndarray], truths: Sequence[int], share: float
 ) -> float | None:
     """The greatest threshold with which, on average over unseen photos, at least `share` of a
     photo's objects are found; None if no threshold does.
@@ -281,13 +281,16 @@ def choose_threshold_for_recall(
     photo is the share of its objects that is missed, at most 1, and grows with the threshold.
 
     Args:
-        found: for each photo the scores of the boxes that are hits.
+        hit_scores: for each photo the scores of the boxes that are hits.
         truths: objects of each photo.
     """
-    n = len(found)
-    scores = np.concatenate([*found, np.zeros(0)])
+    n = len(hit_scores)
+    scores = np.concatenate([*hit_scores, np.zeros(0)])
     value = np.concatenate(
-        [np.full(len(hits), 1 / max(count, 1)) for hits, count in zip(found, truths, strict=True)]
+        [
+            np.full(len(hits), 1 / max(count, 1))
+            for hits, count in zip(hit_scores, truths, strict=True)
+        ]
         + [np.zeros(0)]
     )
     order = np.argsort(-scores, kind="stable")
@@ -308,10 +311,10 @@ def choose_threshold(scores: np.ndarray, hits: np.ndarray, truths: int) -> float
         scores, hits: (n,) of all boxes; truths: objects to find.
     """
     order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(hits[order])
-    if not len(found) or found[-1] == 0:
+    total = np.cumsum(hits[order])
+    if not len(total) or total[-1] == 0:
         return None
-    f1 = 2 * found / (np.arange(1, len(found) + 1) + truths)
+    f1 = 2 * total / (np.arange(1, len(total) + 1) + truths)
     best = int(f1.argmax())
     following = scores[order[best + 1]] if best + 1 < len(order) else 0.0
     return float((scores[order[best]] + following) / 2)

@@ -79,14 +79,14 @@ def _class_table(
     rows = []
     for code, name in enumerate(names):
         precision = figures.average_precision(table, 0, code, truths[code])
-        found, objects, answers = matrix[code, code], matrix[code].sum(), matrix[:, code].sum()
+        detections, objects, answers = matrix[code, code], matrix[code].sum(), matrix[:, code].sum()
         rows.append(
             [
                 name,
                 _number(precision[0]),
                 _number(precision.mean()),
-                float(found / answers) if answers else None,
-                float(found / objects) if objects else None,
+                float(detections / answers) if answers else None,
+                float(detections / objects) if objects else None,
                 int(objects),
                 "#" + "".join(f"{part:02x}" for part in colours[code]),
             ]
@@ -129,9 +129,11 @@ def _missed_sizes(table: RecordTable, nothing: int) -> Mapping[str, Any]:
     rows: list[list[Any]] = []
     pairs = [pair for row in table.rows for pair in row["pairs"] if pair[0] != nothing]
     for size, (low, high) in list(figures.SIZES.items())[1:]:
-        found = [code != nothing for _, code, _, area in pairs if low <= area < high]
-        missed = found.count(False)
-        rows.append([size, len(found), missed, float(missed / len(found)) if found else None])
+        detections = [code != nothing for _, code, _, area in pairs if low <= area < high]
+        missed = detections.count(False)
+        rows.append(
+            [size, len(detections), missed, float(missed / len(detections)) if detections else None]
+        )
     return {
         "kind": "table",
         "title": "Sizes of what was missed",
@@ -156,11 +158,11 @@ def _photos(
         missed = sum(code == nothing for _, code in pairs)
         wrong = sum(truth == nothing for truth, _ in pairs)
         confused = sum(truth != code and nothing not in (truth, code) for truth, code in pairs)
-        found = sum(truth == code for truth, code in pairs)
+        detections = sum(truth == code for truth, code in pairs)
         items.append(
             gallery_item(
                 row,
-                f"{found} right, {missed} missed, {wrong} where nothing is, {confused} confused",
+                f"{detections} right, {missed} missed, {wrong} where nothing is, {confused} confused",
                 _count_names([truth for truth, _ in pairs if truth != nothing], names),
                 _count_names([code for _, code in pairs if code != nothing], names),
                 float(row["correct"]),

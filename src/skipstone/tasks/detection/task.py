@@ -160,10 +160,10 @@ class DetectionTask(TaskDefaults):
         predictions = []
         for boxes, scores, meta in zip(outputs["boxes"], outputs["scores"], metas, strict=True):
             geometry = {"size": meta.size, "to_source": meta.to_source}
-            found = detect_boxes(boxes, scores, options, post, geometry)
-            predicted = _above(found, post.get("threshold", DEFAULT_THRESHOLD))
+            detections = detect_boxes(boxes, scores, options, post, geometry)
+            predicted = _above(detections, post.get("threshold", DEFAULT_THRESHOLD))
             fields = describe_boxes(predicted, self.labels.names, meta.size)
-            predictions.append(Prediction(meta, fields, found._asdict()))
+            predictions.append(Prediction(meta, fields, detections._asdict()))
         return predictions
 
     def _require_boxes(self, outputs: Outputs, metas: Sequence[SampleMeta]) -> None:
@@ -222,15 +222,15 @@ class DetectionTask(TaskDefaults):
     def _choose_threshold(
         self, scores: list[np.ndarray], hits: list[np.ndarray], truths: list[int]
     ) -> float | None:
-        """The threshold of uncalibrated scores; None if there is no hit."""
+        """The threshold of uncalibrated scores; None without any hit."""
         if not scores or not any(map(np.any, hits)):
             return None
         share = self.options.find
         if share is None:
             all_scores, all_hits = np.concatenate(scores), np.concatenate(hits)
             return figures.choose_threshold(all_scores, all_hits, sum(truths))
-        found = [score[hit > 0] for score, hit in zip(scores, hits, strict=True)]
-        threshold = figures.choose_threshold_for_recall(found, truths, share)
+        detections = [score[hit > 0] for score, hit in zip(scores, hits, strict=True)]
+        threshold = figures.choose_threshold_for_recall(detections, truths, share)
         if threshold is None:
             events.emit_warning(
                 f"--find {share:g} cannot be promised with {len(truths)} validation photos: all "
@@ -241,8 +241,8 @@ class DetectionTask(TaskDefaults):
 
     def score_prediction(self, prediction: Prediction, target: Any) -> Record:
         truths = self._read_truths(target)
-        found = Detections(**prediction.scores)
-        predicted = _above(found, len(prediction.fields["label"]))
+        detections = Detections(**prediction.scores)
+        predicted = _above(detections, len(prediction.fields["label"]))
         nothing = len(self.labels)
         pairs = figures.pair_boxes(predicted, truths, nothing)
         right = [iou for truth, code, iou, _ in pairs if truth == code]
@@ -251,7 +251,7 @@ class DetectionTask(TaskDefaults):
         return {
             "id": prediction.meta.id,
             "name": prediction.meta.name,
-            **figures.match_boxes(found, truths, len(self.labels)),
+            **figures.match_boxes(detections, truths, len(self.labels)),
             "pairs": pairs,
             "correct": 2 * len(right) / (objects + answers) if pairs else 1.0,
             "loss": 1 - sum(right) / len(pairs) if pairs else 0.0,
@@ -376,8 +376,8 @@ class DetectionTask(TaskDefaults):
         if target is not None:
             truths = self._read_truths(target)
             views.append(draw_boxes(photo, truths.boxes * scale, truths.codes, self.colours))
-        found = Detections(**prediction.scores)
-        shown = _above(found, len(prediction.fields["label"]))
+        detections = Detections(**prediction.scores)
+        shown = _above(detections, len(prediction.fields["label"]))
         views.append(
             draw_boxes(photo, shown.boxes * scale, shown.codes, self.colours, shown.scores)
         )
@@ -404,10 +404,10 @@ class DetectionTask(TaskDefaults):
         return draw_boxes(picture, np.asarray(y["boxes"]), np.asarray(y["labels"]), self.colours)
 
 
-def _above(found: Detections, threshold: float | int) -> Detections:
+def _above(detections: Detections, threshold: float | int) -> Detections:
     """The boxes with at least a score (a float), or the first ones (an integer)."""
-    count = threshold if isinstance(threshold, int) else int((found.scores >= threshold).sum())
-    return Detections(*(values[:count] for values in found))
+    count = threshold if isinstance(threshold, int) else int((detections.scores >= threshold).sum())
+    return Detections(*(values[:count] for values in detections))
 
 
 def _is_same(before: Detections, after: Detections) -> bool:
