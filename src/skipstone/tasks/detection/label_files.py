@@ -10,6 +10,8 @@ from pathlib import PurePath
 from typing import Any
 from xml.sax.saxutils import escape
 
+from skipstone.core.formatting import format_cell
+
 #: Fields of a prediction, with its path.
 Row = Mapping[str, Any]
 
@@ -84,9 +86,10 @@ def render_csv(rows: Sequence[Row]) -> bytes:
             continue
         objects = _objects(row)
         for label, probability, box in objects:
-            writer.writerow([row["path"], label, f"{probability:.6f}", *(f"{v:.2f}" for v in box)])
+            path, name = format_cell(row["path"]), format_cell(label)
+            writer.writerow([path, name, f"{probability:.6f}", *(f"{v:.2f}" for v in box)])
         if not objects:
-            writer.writerow([row["path"], *[""] * 6])
+            writer.writerow([format_cell(row["path"]), *[""] * 6])
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
