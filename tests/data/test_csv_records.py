@@ -13,6 +13,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.predict_inputs import list_predict_items
 from skipstone.data.read import read_manifest
 from skipstone.data.sources import read_source
+from tests.photos import make_photo, save_photo
 
 AUDIT = ReadOptions(bad_bytes="replace")
 MARK = '"'
@@ -159,6 +160,34 @@ def test_a_cell_that_is_not_utf_8_is_read_for_an_audit(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.csv", ["text,label", *rows], "latin-1")
     manifest = read_manifest(path, AUDIT)
     assert bytes(read_source(manifest.source_at(3))) == b"caf\xe9 number 3"
+
+
+def test_names_of_files_that_are_not_utf_8(tmp_path: Path) -> None:
+    """An audit reads on where letters are lost, but the files are not missing."""
+    for name in ("m\xfcller", "jos\xe9", "anna"):
+        save_photo(make_photo(0, "disc", (8, 8)), tmp_path / name)
+    lines = ["path,label", "m\xfcller.jpg,a", "jos\xe9.jpg,b", "anna.jpg,a"]
+    path = write_lines(tmp_path / "a.csv", lines, "cp1252")
+    for options in (ReadOptions(), AUDIT):
+        with pytest.raises(DataError, match=r"not UTF-8: line 2, byte 2 .*--encoding cp1252"):
+            read_manifest(path, options)
+    assert len(read_manifest(path, ReadOptions(encoding="cp1252"))) == 3
+
+
+def test_a_label_that_only_swallowed_rows_have(tmp_path: Path) -> None:
+    lines = ["label,text"]
+    for number in range(60):
+        label = "rare" if number == 12 else "ab"[number % 2]
+        lines.append(f"{label},{MARK * (number == 10)}line {number}{MARK * (number == 14)}")
+    with pytest.raises(DataError, match="--quoting none"):
+        read_manifest(write_lines(tmp_path / "a.csv", lines))
+
+
+def test_texts_of_a_script_without_spaces_are_no_header(tmp_path: Path) -> None:
+    lines = [f"这个产品的质量非常好我很喜欢它{number}" for number in range(9)]
+    path = write_lines(tmp_path / "a.csv", lines)
+    with pytest.raises(DataError, match="has no header"):
+        list_predict_items([path], [], input=INPUTS["text"], options=AUDIT)
 
 
 @pytest.mark.parametrize("place", [5, 40, 4500])

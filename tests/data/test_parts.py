@@ -139,6 +139,16 @@ def test_a_part_among_classes_is_left_out_by_the_hint(tmp_path: Path, folders: l
         assert follow_hint(error.value, tmp_path).schema["classes"] == ["neg", "pos"]
 
 
+@pytest.mark.parametrize("depth", ["", "train/"])
+def test_a_folder_that_an_archive_holds_twice(tmp_path: Path, depth: str) -> None:
+    labels = ["infected", "healthy", "other", "unclear", "none"]
+    folders = [*labels, *(f"cells/{label}" for label in labels)]
+    root = write_photos(tmp_path / "photos", [f"{depth}{folder}" for folder in folders])
+    with pytest.raises(UsageError, match="cells holds the same folders") as error:
+        read_manifest(root)
+    assert follow_hint(error.value, tmp_path).schema["classes"] == sorted(labels)
+
+
 @pytest.mark.parametrize("folders", [["fold1", "fold2"], ["trainA", "trainB"], ["val", "pred"]])
 def test_parts_alone_are_no_classes(tmp_path: Path, folders: list[str]) -> None:
     root = write_photos(tmp_path / "photos", folders)

@@ -71,6 +71,7 @@ JPEGS: dict[str, dict[str, object]] = {
     "optimized": {"optimize": True},
     "restarts": {"quality": 90, "restart_marker_blocks": 3},
     "rows": {"restart_marker_rows": 1},
+    "progressive": {"progressive": True},
 }
 
 
@@ -92,6 +93,21 @@ def test_a_jpeg_that_lacks_pixels_stays_cut_off(name: str, lost: float) -> None:
     data = saved(Image.fromarray(scene(200, 120)), "JPEG", **JPEGS[name])
     keep = len(data) - (round(lost * len(data)) if lost < 1 else int(lost))
     assert inspect_image(data[:keep]).problem.startswith("truncated")
+
+
+def test_a_progressive_jpeg_cut_between_scans_stays_cut_off() -> None:
+    data = saved(Image.fromarray(scene(200, 120)), "JPEG", progressive=True)
+    scans = [place for place in range(len(data)) if data[place : place + 2] == b"\xff\xda"]
+    assert len(scans) > 4
+    for place in scans[1:]:
+        table = data.rfind(b"\xff\xc4", 0, place)  # a scan's codes come before it
+        for keep in (table, place):
+            assert inspect_image(data[:keep]).problem.startswith("truncated")
+
+
+def test_a_png_without_its_end(tmp_path: Path) -> None:
+    data = saved(Image.fromarray(scene(30, 40)))
+    assert np.array_equal(decode_pixels(data[:-12], spec()), decode_pixels(data, spec()))
 
 
 def test_a_jpeg_cut_at_a_restart_stays_cut_off() -> None:

@@ -141,6 +141,7 @@ def drop_long_texts(data: bytes) -> bytes:
 
 
 _MAX_TEXT = PngImagePlugin.MAX_TEXT_CHUNK
+_MAX_COMPARED = 50_000_000  # pixels of a JPEG without an end marker, which is decoded three times
 
 
 def _text_length(kind: bytes, body: bytes) -> int:
@@ -161,15 +162,16 @@ def _open_jpeg(data: bytes) -> Any:
     scan = data.rfind(b"\xff\xda")
     if scan < 0 or data.find(b"\xff\xd9", scan) > 0:
         return image
-    if "progressive" in image.info or image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > _MAX_COMPARED:
         return image
     data = data[:-1] if data.endswith(b"\xff") else data  # half of the marker
-    if not _has_all_restarts(image, data, scan):
+    has_all = _has_all_scans if "progressive" in image.info else _has_all_restarts
+    if not has_all(image, data, scan):
         return image
     try:
         # Where codes of pixels are missing, any bytes in their place change the picture.
         endings = (b"\xff\xd9", *(fill * 64 + b"\xff\xd9" for fill in (b"\x5a", b"\xc3\x18\xe7")))
-        pictures = {_decode_small(data + ending) for ending in endings}
+        pictures = {_decode_whole(data + ending) for ending in endings}
     except Exception:
         return image
     return (
@@ -177,6 +179,24 @@ def _open_jpeg(data: bytes) -> Any:
         if len(pictures) == 1
         else image
     )
+
+
+def _has_all_scans(image: Any, data: bytes, scan: int) -> bool:
+    """Whether the scans of a progressive JPEG, the last at `scan`, have every bit of every
+    coefficient (ITU-T T.81, B.2.3)."""
+    complete = set()
+    first = data.rfind(b"\xff\xc2", 0, scan)
+    for start in (match.end() for match in re.finditer(rb"\xff\xda", data[first : scan + 2])):
+        header = data[first + start + 2 : first + start + 14]
+        count = header[0]
+        components, (low, high, bits) = (
+            header[1 : 2 * count : 2],
+            header[2 * count + 1 : 2 * count + 4],
+        )
+        if not bits & 15:
+            complete |= {(part, place) for part in components for place in range(low, high + 1)}
+    has_restarts = b"\xff\xdd\x00\x04" in data[:scan]
+    return len(complete) == 64 * len(image.layer) and not has_restarts
 
 
 def _has_all_restarts(image: Any, data: bytes, scan: int) -> bool:
@@ -194,9 +214,8 @@ def _has_all_restarts(image: Any, data: bytes, scan: int) -> bool:
     return len(re.findall(rb"\xff[\xd0-\xd7]", data[scan:])) == count
 
 
-def _decode_small(data: bytes) -> bytes:
+def _decode_whole(data: bytes) -> bytes:
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-    image.draft(None, (1, 1))
     image.load()
     return image.tobytes()
 

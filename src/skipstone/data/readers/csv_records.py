@@ -35,6 +35,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+#: The share of lines inside a cell that hold a label of other rows, if they are rows themselves.
+_MIN_RECURRING = 0.75
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
@@ -230,7 +232,8 @@ def _continues_column(cells: Counter[str], others: Counter[str]) -> bool:
     """Whether `cells` are labels that recur in the column of `others`, or numbers as all of them."""
     distinct = len(others) + sum(cell not in others for cell in cells)
     recurs = 2 * distinct <= others.total() + cells.total()
-    if recurs and all(cells[cell] + others[cell] > 1 for cell in cells):
+    recurring = sum(count for cell, count in cells.items() if count + others[cell] > 1)
+    if recurs and recurring >= _MIN_RECURRING * cells.total():
         return True
     return all(map(str.isdecimal, cells)) and all(map(str.isdecimal, others))
 

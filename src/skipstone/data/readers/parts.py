@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import shlex
 import unicodedata
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +30,20 @@ from skipstone.data.readers.columns import TABLE_SUFFIXES
 
 _UNLABELLED = frozenset({"unsup", "unsupervised", "unlabeled", "unlabelled", "pred"})
 _PART_WORDS = frozenset(
-    {"set", "sets", "data", "dataset", "seg", "fold", "folds", "part", "parts", "subset", "split"}
+    {
+        "set",
+        "sets",
+        "data",
+        "dataset",
+        "batch",
+        "seg",
+        "fold",
+        "folds",
+        "part",
+        "parts",
+        "subset",
+        "split",
+    }
     | {
         "cv",
         "eval",
@@ -131,6 +144,7 @@ def _reject_recurring_subfolders(folders: FolderRows) -> None:
             names.setdefault(key, inner)
             places.setdefault(label, "/".join(above))
     labels = folders.labels
+    _reject_nested_copies(folders, tops)
     shared = [key for key in tops if len(tops[key]) >= max(2, len(labels) / 2)]
     if not shared:
         return
@@ -151,6 +165,19 @@ def _reject_recurring_subfolders(folders: FolderRows) -> None:
         "these look like parts of a data set, or hold them, and not like classes.",
         hint=f"{hint} {folders.if_classes}",
     )
+
+
+def _reject_nested_copies(folders: FolderRows, tops: Mapping[str, set[str]]) -> None:
+    """A folder that holds folders named as the classes beside it, as archives packed twice do.
+
+    Args:
+        tops: {name of a subfolder in lower case: labels that hold it}.
+    """
+    others = {unicodedata.normalize("NFC", label).casefold() for label in folders.labels}
+    counts = Counter(label for key in others & tops.keys() for label in tops[key] if label != key)
+    copies = [label for label, count in counts.items() if count > 1]
+    if copies:
+        _reject_labels(folders, copies, "holds the same folders as the folder around it")
 
 
 def _split_inner(folders: Sequence[str], depth: int) -> tuple[Sequence[str], str]:
@@ -240,20 +267,21 @@ def _reject_only_parts(folders: FolderRows) -> None:
 
 def _reject_single_parts(folders: FolderRows) -> None:
     """Parts among classes: unsup, or train_images."""
-    parts = [label for label in folders.labels if _is_certain_part(label)]
-    if not parts:
-        return
-    depth = {label: 1 + bool(split) for split, label, _ in folders.rows}
+    if parts := [label for label in folders.labels if _is_certain_part(label)]:
+        _reject_labels(folders, parts, "looks like a part of a data set, not like a class")
+
+
+def _reject_labels(folders: FolderRows, labels: Sequence[str], why: str) -> None:
+    """UsageError for folders that are no classes, with the command that leaves them out."""
     paths = natural_sorted(
         {
-            "/".join(path.split("/")[: depth[label]]) + "/"
-            for _, label, path in folders.rows
-            if label in parts
+            "/".join(path.split("/")[: 1 + bool(split)]) + "/"
+            for split, label, path in folders.rows
+            if label in labels
         }
     )
     raise UsageError(
-        f"{folders.root}: {join_limited(parts)} {'looks' if len(parts) == 1 else 'look'} like a part "
-        "of a data set, not like a class.",
+        f"{folders.root}: {' and '.join(f'{label} {why}' for label in labels)}.",
         hint=f"Leave it out: printf '%s\\n' {shlex.join(paths)} > parts.txt; then: skipstone train "
         f"{quote_path(folders.root)} --exclude parts.txt {folders.if_classes}",
     )

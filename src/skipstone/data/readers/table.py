@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ class TableReader:
                 f"{path} is not a table.", hint="Give a .csv, .tsv, .jsonl or .parquet file."
             )
         columns = read_columns(path, options)
+        try:
+            return self._read_rows(path, columns, options)
+        except UsageError:
+            if _lost_bytes_note(columns, options):
+                # Where letters are lost, names of files and labels do not match: say that.
+                read_columns(path, replace(options, bad_bytes="strict"))
+            raise
+
+    def _read_rows(self, path: Path, columns: Columns, options: ReadOptions) -> Manifest:
         reject_missing_header(columns, options)
         root = path.parent
         input, cells, notes = _cell_input(options), None, []

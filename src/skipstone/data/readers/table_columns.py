@@ -405,7 +405,8 @@ def _kind_of_cell(columns: Columns, name: str) -> str:
         return "label" if filled.count(name) > 1 else "number"
     if filled.count(name) > 1:
         return "label"
-    return "text" if len(name.split()) >= _NAME_WORDS and _holds_texts(columns, name) else ""
+    is_long = len(name.split()) >= _NAME_WORDS or _count_cjk(name) >= _LETTERS
+    return "text" if is_long and _holds_texts(columns, name) else ""
 
 
 def _is_usual_name(name: str) -> bool:
@@ -454,5 +455,10 @@ def _holds_texts(columns: Columns, name: str) -> bool:
     if not cells or 2 * len(set(cells)) < len(cells):
         return False
     words = sum(len(cell.split()) for cell in cells) / len(cells)
-    letters = sum(sum(ord(letter) > 0x2E7F for letter in cell) for cell in cells) / len(cells)
+    letters = sum(map(_count_cjk, cells)) / len(cells)
     return words >= _WORDS or letters >= _LETTERS
+
+
+def _count_cjk(text: str) -> int:
+    """The number of letters of scripts without spaces."""
+    return sum(ord(letter) > 0x2E7F for letter in text)
