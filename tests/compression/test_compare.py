@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from skipstone.core import events
 from skipstone.core.errors import UsageError
 from skipstone.core.registry import TASKS
 from skipstone.data.samples import SampleMeta
-from skipstone.inference.predictor import Evaluation
+from skipstone.inference.predictor import Evaluation, Failure
 from skipstone.inference.programs import read_programs
 from skipstone.tasks.base import Task
 from skipstone.workflows import compare_models
@@ -88,3 +90,26 @@ def test_a_program_that_predicts_otherwise_is_not_chosen(
         compare_models, "exceeded_tolerances", lambda measured, tolerance: "3 predictions changed"
     )
     assert compare_models._choose_runtime(run / "bundle", bundle) == "torch-f32"
+
+
+def test_rows_that_cannot_be_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = [Failure(f"{n}.jpg", "gone", n) for n in range(6)]
+    evaluation = Evaluation([{"id": 9}], lost)
+    for name in ("restore_task", "restore_input"):
+        monkeypatch.setattr(compare_models, name, lambda bundle: None)
+    scorer = SimpleNamespace(evaluate=lambda part: evaluation)
+    monkeypatch.setattr(compare_models, "Predictor", lambda *parts: scorer)
+    model: Any = SimpleNamespace(
+        bundle=SimpleNamespace(post={}), folder=None, name="a", open=lambda: None
+    )
+    heard: list[str] = []
+    with events.use_listener(lambda event: heard.append(getattr(event, "text", ""))):
+        compare_models._evaluate(model, Rows())  # type: ignore[arg-type]
+    assert "6 of 20 rows of photos cannot be read and are not scored" in " ".join(heard)
+
+
+class Rows:
+    root = "photos"
+
+    def __len__(self) -> int:
+        return 20

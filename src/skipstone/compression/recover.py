@@ -19,7 +19,7 @@ from skipstone.core.errors import Interrupted, Refusal
 from skipstone.datasets.augmentation import augment_options_type, stored_augmentation
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Loader
-from skipstone.evaluation.scores import select_postprocessing
+from skipstone.evaluation.scores import require_readable, select_postprocessing
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.export.onnx_export import export_onnx
 from skipstone.inference.export.openvino_export import export_openvino
@@ -142,7 +142,9 @@ def train_recovery(
 
     def evaluate(candidate: Network) -> dict[str, float]:
         predictor = Predictor(records, TorchRuntime(candidate), task, {})
-        return compute_finite_metrics(task, predictor.evaluate(work.val_rows).records)
+        evaluation = predictor.evaluate(work.val_rows)
+        require_readable(evaluation, len(work.val_rows), "val")
+        return compute_finite_metrics(task, evaluation.records)
 
     def objective(student: Network, recipe: Recipe) -> Objective:
         criterion = criterion_for(student, task)

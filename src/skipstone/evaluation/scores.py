@@ -230,7 +230,7 @@ def compute_scores(
 
 def require_readable(evaluation: Evaluation, rows: int, role: str, allowed: int = 0) -> None:
     """Warn of rows that were readable when the work began, and no longer are; DataError if they are
-    more than `allowed`: what is left would be another test."""
+    more than `allowed`, or all: what is left would be another test."""
     if not evaluation.failures:
         return
     first = evaluation.failures[0]
@@ -238,7 +238,7 @@ def require_readable(evaluation: Evaluation, rows: int, role: str, allowed: int 
         f"{len(evaluation.failures):,} of {pluralize(rows, f'{role} row')} can no longer be read "
         f"(the first: {first.name}: {first.error}), so they are not scored."
     )
-    if len(evaluation.failures) <= allowed:
+    if len(evaluation.failures) <= allowed and evaluation.records:
         emit_warning(sentence)
         return
     raise DataError(

@@ -193,7 +193,9 @@ class Predictor:
         load_target, values = self.task.target_loader(manifest), manifest.column_values("target")
         output_parts: list[Mapping[str, np.ndarray]] = []
         targets: list[Any] = []
-        for outputs, metas, _ in self._run_batches(manifest.list_sources(), batch_size):
+        lost: list[Failure] = []
+        for outputs, metas, failures in self._run_batches(manifest.list_sources(), batch_size):
+            lost += failures
             if metas:
                 batch_targets = [load_target(values[meta.id]) for meta in metas]
                 sampled, sampled_targets = self.task.calibration_sample(
@@ -201,6 +203,11 @@ class Predictor:
                 )
                 output_parts.append(sampled)
                 targets += sampled_targets
+        if lost:
+            count = f"{len(lost):,} of {len(manifest):,} rows for calibration cannot be read"
+            if not targets:
+                raise DataError(f"{count}. The first: {lost[0].name}: {lost[0].error}")
+            events.emit_warning(f"{count}. The first: {lost[0].name}: {lost[0].error}")
         return concatenate_outputs(output_parts), targets
 
     def stream_predictions(
@@ -267,7 +274,7 @@ class Predictor:
         return evaluation
 
     def fit_postprocessing(self, manifest: Manifest) -> dict[str, Any]:
-        """Post-processing fitted to these rows; unreadable files are skipped. Of more rows than the
+        """Post-processing fitted to these rows; unreadable files are left out with a warning. Of more rows than the
         task can hold in memory (`max_calibration_rows`) it takes evenly spaced ones."""
         most = self.task.max_calibration_rows
         if most is not None and len(manifest) > most:

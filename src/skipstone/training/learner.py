@@ -29,6 +29,7 @@ from skipstone.data.samples import SampleMeta
 from skipstone.datasets.augmentation import make_augmentation, make_mixing
 from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Batching, Loader
+from skipstone.evaluation.scores import require_readable
 from skipstone.inference.backends.torch_backend import TorchRuntime, torch_threads
 from skipstone.inference.predictor import Predictor
 from skipstone.inputs.augmentation_options import AugmentationOptions
@@ -326,8 +327,7 @@ def _make_evaluate(
         runtime = TorchRuntime(candidate, precision=precision)
         predictor = Predictor(cached_input, runtime, plan.task, {})
         evaluation = predictor.evaluate(val_rows)
-        if evaluation.failures:  # all were readable when the run began
-            raise DataError(f"{evaluation.failures[0].error} It was readable at the start.")
+        require_readable(evaluation, len(val_rows), "val")
         return compute_finite_metrics(plan.task, evaluation.records)
 
     return evaluate

@@ -402,6 +402,11 @@ def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
     task = restore_task(model.bundle)
     predictor = Predictor(restore_input(model.bundle), model.open(), task, dict(model.bundle.post))
     evaluation = predictor.evaluate(manifest)
+    if lost := evaluation.failures:
+        events.emit_warning(
+            f"{len(lost):,} of {len(manifest):,} rows of {manifest.root} cannot be read and are not "
+            f"scored. The first: {lost[0].name}: {lost[0].error}"
+        )
     if model.folder is not None:
         warn_of_leakage(model.name, model.folder, manifest, evaluation.rows)
     if not evaluation.records:
