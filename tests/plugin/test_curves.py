@@ -143,7 +143,7 @@ def test_without_the_package_its_name_is_told(chain: Chain) -> None:
 def test_what_cannot_go_together_is_refused_before_a_run_is_made(chain: Chain) -> None:
     code, value = chain.other_backbone
     assert code == 2
-    assert "'resnet20' takes image, and this input gives curve." in value["error"]
+    assert "'resnet20' takes image or spectrogram, and this input gives curve." in value["error"]
     assert "curvenet" in value["hint"]
     code, value = chain.other_augmentation
     assert code == 2
