@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import skipstone
+from skipstone.commands.base import find_commands
 from skipstone.core.errors import UsageError
 from skipstone.core.events import use_listener
 from skipstone.core.settings import known_settings
@@ -166,6 +167,25 @@ def test_help_explains_every_keyword(name: str) -> None:
     said = inspect.getdoc(function) or ""
     for parameter in inspect.signature(function).parameters:
         assert re.search(rf"\b{parameter}\b", said), parameter
+
+
+@pytest.mark.parametrize("name", [name for name in find_commands() if name != "load"])
+def test_every_flag_is_a_keyword(name: str) -> None:
+    command = find_commands()[name]
+    parameters = inspect.signature(command.function).parameters
+    takes_options = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    flags = {each.name for each in command.parameters if not each.is_options}
+    flags |= {variant.name for variant in command.variants}
+    assert flags <= set(parameters)
+    assert takes_options or not command.option_groups
+    assert command.function.__name__ in skipstone.__all__
+
+
+def test_show_augmented_is_a_keyword_of_train(photos: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "augmented.png"
+    result = skipstone.train(photos, show_augmented=sheet, augment="flip,noise", seed=1)
+    assert result.exit_code == 0
+    assert sheet.is_file()
 
 
 def test_help_of_train_names_flags_that_there_are() -> None:

@@ -137,7 +137,9 @@ def test_the_script_answers_as_the_model(tmp_path: Path) -> None:
     data = write_recording_folders(tmp_path / "sounds", 14)
     run = train(data, out=tmp_path / "runs", settings={"dedup": "exact", "threads": 1})
     assert run.verification.ok
-    assert {"onnxruntime-f32", "stand-alone script"} <= {row["name"] for row in run.verification.rows}
+    assert {"onnxruntime-f32", "stand-alone script"} <= {
+        row["name"] for row in run.verification.rows
+    }
     waves = [make_recording(700 + n, kind) for n, kind in enumerate(("low", "high", "noise"))]
     files = [Inline(write_wav(wave, RATE), f"{n}.wav") for n, wave in enumerate(waves)]
     rows = run_script(run.bundle, files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from skipstone.commands.base import (
     Argument,
@@ -57,6 +57,13 @@ def train(
             metavar="RUN",
         ),
     ] = None,
+    show_augmented: Annotated[
+        Path | str | None,
+        Argument(
+            "write augmented training samples to this file and stop; the result then has `file`",
+            python_only=True,  # the command line has it as a variant
+        ),
+    ] = None,
     **options: Annotated[Any, _OPTIONS],
 ) -> TrainResult:
     """Train a model on labelled data.
@@ -74,6 +81,10 @@ def train(
     """
     from skipstone.workflows.train_model import train as train_run
 
+    if show_augmented is not None:
+        start: dict[str, Any] = {"seed": seed, "model": model, "weights": weights, "from_": from_}
+        result = _show_augmented(data, show_augmented=show_augmented, **start, **options)
+        return cast("TrainResult", result)
     return train_run(
         to_path(data),
         out=to_path(out),
@@ -100,7 +111,7 @@ def print_result(result: TrainResult, output: Output) -> None:
 def _show_augmented(
     data: Path | str,
     *,
-    show_augmented: str,
+    show_augmented: Path | str,
     out: None = None,
     seed: int,
     model: str,
@@ -113,7 +124,7 @@ def _show_augmented(
     arguments = {"seed": seed, "model": model, "weights": weights, "from_": from_, **options}
     return write_augmented(
         to_path(data),
-        show_augmented,
+        to_path(show_augmented),
         model=model,
         weights=weights,
         seed=seed,
