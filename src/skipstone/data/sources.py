@@ -10,34 +10,12 @@ import numpy as np
 
 from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError
-from skipstone.core.formatting import quote_path
+from skipstone.data.lfs_pointers import is_lfs_pointer, lfs_pointer_error
 from skipstone.data.options import ColumnRef
 
 #: Largest file of one sample, in bytes; more where its bytes are the pixels themselves.
 MAX_FILE_BYTES, MAX_RAW_BYTES = 256 << 20, 2 << 30
 _RAW = (b"II", b"MM", b"BM", b"\x93NUMPY", b"P5", b"P6")  # TIFF, BMP, numpy, PPM
-#: The beginning of a file that Git LFS stores elsewhere.
-_LFS_HEAD = b"version https://git-lfs.github.com/spec/"
-
-
-def is_lfs_pointer(head: bytes) -> bool:
-    """Whether a file that begins so is a Git LFS pointer.
-
-    Args:
-        head: its first 32 bytes, or more.
-    """
-    return len(head) >= 32 and head.startswith(_LFS_HEAD[: len(head)])
-
-
-def lfs_pointer_error(path: Path, folder: Path, count: int = 1, total: int = 1) -> DataError:
-    """The error for a data set in which `count` files are pointers, such as `path`."""
-    what = f"{path} is a Git LFS pointer"
-    if total > 1:
-        what = f"{folder}: {count:,} of {total:,} files are Git LFS pointers, such as {path}"
-    return DataError(
-        f"{what}: the contents were not downloaded.",
-        hint=f"Download them: git -C {quote_path(folder)} lfs pull",
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError, SkipstoneError, UsageError, did_you_mean
 from skipstone.core.formatting import join_limited
 from skipstone.data.input_files import list_file_inputs, list_suffixes, read_head
+from skipstone.data.lfs_pointers import is_lfs_pointer, lfs_pointer_error
 from skipstone.data.options import ColumnRef, ReadOptions
 from skipstone.data.readers.csv_records import (
     detect_dialect,
@@ -26,7 +27,6 @@ from skipstone.data.readers.csv_records import (
     split_lines,
     swallowed_lines_error,
 )
-from skipstone.data.sources import is_lfs_pointer, lfs_pointer_error
 
 Cell = str | list[str]  # a list only from Parquet's list columns
 JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})

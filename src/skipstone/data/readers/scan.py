@@ -19,7 +19,7 @@ from skipstone.data.input_files import (
     make_skip_check,
     read_head,
 )
-from skipstone.data.sources import is_lfs_pointer, lfs_pointer_error
+from skipstone.data.lfs_pointers import is_lfs_pointer, lfs_pointer_error
 
 UNREADABLE_NAME = "files whose names are not valid UTF-8"
 UNREADABLE_FOLDER = "folders that may not be read"

@@ -28,6 +28,7 @@ from skipstone.data.input_files import (
     make_skip_check,
     read_head,
 )
+from skipstone.data.lfs_pointers import is_lfs_pointer, lfs_pointer_error
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.options import ColumnRef, ReadOptions
 from skipstone.data.readers.base import SPLIT_NAMES
@@ -51,7 +52,6 @@ from skipstone.data.readers.table_columns import (
     sample_cells,
 )
 from skipstone.data.readers.table_files import FileLookup
-from skipstone.data.sources import is_lfs_pointer, lfs_pointer_error
 
 MISSING_FILE = "rows whose file does not exist"
 REPEATED_ROW = "repeated rows"
