@@ -72,6 +72,8 @@ def test_int8_from_a_run_to_a_verified_bundle_with_a_receipt(copied: Path, rows:
     assert receipt["plan"] == "int8(samples=20)"
     assert [step["options"]["samples"] for step in receipt["steps"]] == [20]
     files = [result.bundle / "exports/openvino-int8" / name for name in ("model.xml", "model.bin")]
+    programs = [path for path in (result.bundle / "exports").rglob("*.*") if path.suffix != ".json"]
+    assert sorted(programs) == sorted(files)  # what ships, and no float program
     assert receipt["sizes"]["ships"] == sum(path.stat().st_size for path in files)
     assert receipt["val"]["drop"]["n"] == len(rows.rows_with_role("val"))
     assert receipt["test"]["drop"]["n"] == len(rows.rows_with_role("test"))

@@ -20,6 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from skipstone.bundle.files import read_bundle_json, read_file
+from skipstone.core import events
 from skipstone.core.errors import SkipstoneError, UsageError
 from skipstone.core.storage import write_tensors
 from skipstone.evaluation import parity as fresh
@@ -328,3 +329,14 @@ def test_a_process_that_dies_is_no_green(bare: Path, plant: Plant) -> None:
     plant("import os; os._exit(3)")
     with pytest.raises(SkipstoneError, match="ended with code 3"):
         verify(bare)
+
+
+def test_verify_counts_its_checks(exported: Path) -> None:
+    heard: list[events.Event] = []
+    with events.use_listener(heard.append):
+        verification = verify(exported)
+    (stage,) = (event for event in heard if isinstance(event, events.StageStarted))
+    advanced = sum(isinstance(event, events.StageAdvanced) for event in heard)
+    assert stage.total is not None
+    assert advanced - 1 == len(verification.rows)  # and the line with their number
+    assert advanced in (stage.total, stage.total - 1)  # with or without the script

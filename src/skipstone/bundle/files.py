@@ -18,7 +18,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -231,3 +231,15 @@ def add_files(folder: Path, files: Mapping[str, bytes]) -> None:
         storage.write_bytes(path, data)
     added = {name: describe_file(data) for name, data in files.items()}
     write_bundle_json(folder, {**record, "files": {**unchanged, **added}})
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files from an existing bundle: from its list, then from the disk."""
+    record = read_bundle_json(folder)
+    listed = [name for name in names if name in record["files"]]
+    kept_files = {name: row for name, row in record["files"].items() if name not in listed}
+    write_bundle_json(folder, {**record, "files": kept_files})
+    for name in listed:
+        storage.remove_file(folder / name)
+        if not any((folder / name).parent.iterdir()):
+            storage.remove_folder((folder / name).parent)

@@ -50,7 +50,9 @@ class Terminal:
             soft_wrap=True,
             width=None if sys.stdout.isatty() else _NO_LIMIT,
         )
-        self.err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.err = Console(
+            file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
         self.quiet_output = quiet_output
 
     def print_line(self, text: object = "", style: str | None = None) -> None:

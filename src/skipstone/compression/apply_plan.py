@@ -37,7 +37,7 @@ from skipstone.evaluation.parity import Verification, verify
 from skipstone.evaluation.scores import require_readable
 from skipstone.inference.open_model import open_model, open_runtime
 from skipstone.inference.predictor import Evaluation, Predictor
-from skipstone.inference.programs import read_programs
+from skipstone.inference.programs import read_programs, remove_other_programs
 from skipstone.inference.restore import restore_input
 from skipstone.tasks.base import headline_metric
 
@@ -126,6 +126,7 @@ def _make(
         manifest.rows_with_role(role) for role in ("train", "val", "test")
     )
     steps = run_steps(plan, StepContext(original, new, train_rows, val_rows, seed))
+    remove_other_programs(new)
     before, after = open_model(original, "torch"), open_model(new)
     role, scored = "val", _evaluate_both(before, after, val_rows, "val")
     decided = compare_accuracy(before.task, *scored, role=role, seed=seed)
@@ -152,8 +153,7 @@ def _make(
     receipt = replace(receipt, figures=compare_metrics(before.task, *scored, seed=seed))
     _state_figures(new, receipt, role, after.runtime.name)
     add_files(new, {RECEIPT_FILE: receipt.to_bytes()})
-    with events.progress_stage("verifying from raw bytes"):
-        verification = verify(new)
+    verification = verify(new)
     if not verification.ok:
         raise Refusal(
             "the shrunk model predicts differently in a new process: "

@@ -13,6 +13,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 from skipstone.bundle.files import read_bundle_json, read_file
 from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.bundle.locate import resolve_bundle
+from skipstone.core import events
 from skipstone.core.errors import DamagedError, SkipstoneError, UsageError
 from skipstone.core.strict_json import JsonFields
 from skipstone.inference.export.script import SCRIPT_PROGRAM, run_script, supports_standalone
@@ -106,24 +108,47 @@ def verify(path: Path | str) -> Verification:
     """
     folder = resolve_bundle(path).absolute()
     request = {"path": sys.path, "folder": str(folder)}
-    process = subprocess.run(
-        [sys.executable, "-I", "-c", _FRESH],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = process.stdout.strip().splitlines()
+    lines = []
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        events.progress_stage(
+            "verifying from raw bytes", total=_count_checks(folder), unit="checks"
+        ) as advance,
+        subprocess.Popen(
+            [sys.executable, "-I", "-c", _FRESH],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin as pipe:
+            pipe.write(json.dumps(request))
+        for line in process.stdout:
+            lines.append(line)
+            advance()
+        code = process.wait()
+        errors.seek(0)
+        ending = "\n".join(errors.read().strip().splitlines()[-3:])
     try:
-        answer = json.loads(lines[-1])
-    except (IndexError, ValueError):
-        ending = "\n".join(process.stderr.strip().splitlines()[-3:])
-        raise SkipstoneError(
-            f"the process that verifies {folder} ended with code {process.returncode}: {ending}"
-        ) from None
-    if "usage" in answer:
-        raise UsageError(answer["usage"], hint=answer["hint"])
-    return Verification.from_rows(answer["rows"])
+        *rows, last = map(json.loads, lines)
+    except ValueError:
+        rows, last = [], {}
+    if "usage" in last:
+        raise UsageError(last["usage"], hint=last["hint"])
+    if last != {"checks": len(rows)}:
+        raise SkipstoneError(f"the process that verifies {folder} ended with code {code}: {ending}")
+    return Verification.from_rows(rows)
+
+
+def _count_checks(folder: Path) -> int | None:
+    """The lines that the process prints for a sound bundle; None for one that cannot be read."""
+    try:
+        return 6 + len(read_programs(folder).by_name)
+    except SkipstoneError:
+        return None
 
 
 Row = dict[str, Any]
@@ -132,15 +157,23 @@ SCRIPT = "stand-alone script"
 
 
 def main(folder: str) -> None:
-    """Check a bundle and print one JSON object, alone on standard output."""
+    """Check a bundle and print a JSON object per check, and at last their number, or why there are
+    none; alone on standard output."""
     true_output = os.dup(1)
     os.dup2(2, 1)  # what libraries print goes to standard error
+
+    def write(value: dict[str, Any]) -> None:
+        os.write(true_output, (json.dumps(value) + "\n").encode())
+
+    count = 0
     try:
-        answer: dict[str, Any] = {"rows": list(run_checks(Path(folder)))}
+        for row in run_checks(Path(folder)):
+            write(row)
+            count += 1
     except (UsageError, DamagedError) as error:
-        answer = {"usage": error.message, "hint": error.hint}
-    sys.stdout.flush()
-    os.write(true_output, (json.dumps(answer) + "\n").encode())
+        write({"usage": error.message, "hint": error.hint})
+        return
+    write({"checks": count})
 
 
 def run_checks(folder: Path) -> Iterator[Row]:

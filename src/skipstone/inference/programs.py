@@ -23,6 +23,7 @@ from skipstone.bundle.files import (
     read_bundle_json,
     read_file,
     read_listed_json,
+    remove_files,
 )
 from skipstone.bundle.format import WEIGHTS_FILE, read_arrays
 from skipstone.core.errors import DamagedError, Refusal, UsageError
@@ -250,6 +251,21 @@ def add_program(
         files[program.reference_outputs] = save(outputs)
     add_files(folder, {**files, EXPORTS_JSON: text.encode()})
     return program
+
+
+def remove_other_programs(folder: Path) -> None:
+    """Keep the default program alone, if it has weights of its own: the float32 programs, which can be
+    exported again from the network's weights, do not ship."""
+    programs = read_programs(folder)
+    default = programs.by_name.get(programs.default)
+    if default is None or not needs_reference_outputs(folder, default):
+        return
+    others = [row for row in programs.by_name.values() if row is not default]
+    exports = {"default": default.name, "programs": [asdict(default)]}
+    text = json.dumps(exports, sort_keys=True, indent=1, allow_nan=False)
+    add_files(folder, {EXPORTS_JSON: text.encode()})
+    unused = {name for row in others for name in (*row.files.values(), row.reference_outputs)}
+    remove_files(folder, unused - {*default.files.values(), default.reference_outputs, ""})
 
 
 def _tolerance_for(

@@ -94,15 +94,20 @@ def export_and_verify(folder: Path) -> Verification:
     """Export the programs, each compared with the network on the goldens, then verify the bundle
     in a new process. A network that cannot be exported remains a valid model, with a warning.
     """
-    store_goldens(folder)
-    steps: dict[str, Callable[[Path], object]] = {"ONNX": export_onnx, "OpenVINO": export_openvino}
-    for name in events.track_progress(list(steps), "exporting"):
-        try:
-            steps[name](folder)
-        except Refusal as refusal:  # OpenVINO's program is converted from ONNX's
-            events.emit_warning(
-                f"The model was not exported to {name}, and runs in torch: {refusal}"
-            )
-            break
-    with events.progress_stage("verifying from raw bytes"):
-        return verify(folder)
+    steps: dict[str, Callable[[Path], object]] = {
+        "golden samples": store_goldens,
+        "ONNX": export_onnx,
+        "OpenVINO": export_openvino,
+    }
+    with events.progress_stage("exporting", total=len(steps), unit="steps") as advance:
+        for name, step in steps.items():
+            advance(0, name)
+            try:
+                step(folder)
+            except Refusal as refusal:  # OpenVINO's program is converted from ONNX's
+                events.emit_warning(
+                    f"The model was not exported to {name}, and runs in torch: {refusal}"
+                )
+                break
+            advance()
+    return verify(folder)

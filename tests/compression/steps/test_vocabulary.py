@@ -243,7 +243,7 @@ def test_the_whole_way_with_int8_behind_it(made, tmp_path: Path) -> None:
     assert sizes["before"] == sum(before)
     assert sizes["ships"] == sizes["programs"]["openvino-int8"] + after[1]
     runtimes = {row["name"] for row in result.verification.rows}
-    assert runtimes >= {"torch-f32", "onnxruntime-f32", "openvino-f32", "openvino-int8"}
+    assert runtimes >= {"torch-f32", "openvino-int8"}
     records = open_model(out, "torch").evaluate(rows.rows_with_role("test")).records
     assert np.mean([record["correct"] for record in records]) >= 0.8
 

@@ -73,15 +73,14 @@ def apply_int8(options: Int8Options, work: StepContext) -> dict[str, Any]:
     model = load_onnx_as_openvino(work.out)
     recurrent = recurrent_op_names(model)
     samples = load_calibration_samples(predictor, work.train_rows, options.samples, work.seed)
-    with events.progress_stage("quantizing"):
-        exact = predictor.input.feature_spec().requires_float32
-        networks = Bundle.load(work.out).arch.networks
-        decodes = any(HEADS[network.head.name].decodes_boxes for network in networks)
-        xml, weights = quantize_model(
-            *(model, samples, options), exact_stem=exact, float_tail=decodes or len(networks) > 1
-        )
-        if decodes:
-            xml = mark_tail_precise(xml)
+    exact = predictor.input.feature_spec().requires_float32
+    networks = Bundle.load(work.out).arch.networks
+    decodes = any(HEADS[network.head.name].decodes_boxes for network in networks)
+    xml, weights = quantize_model(
+        *(model, samples, options), exact_stem=exact, float_tail=decodes or len(networks) > 1
+    )
+    if decodes:
+        xml = mark_tail_precise(xml)
     settings = {"floats": options.floats}
     program = Program(NAME, "openvino", "int8", FILES, settings)
     # one thread, so that sums have the same order in verify on any machine
@@ -159,12 +158,23 @@ def quantize_model(
     folding.register_pass(ConstantFolding())
     folding.run_passes(model)
     preset = {"performance": "PERFORMANCE", "mixed": "MIXED"}[options.preset]
-    with _quiet(), disable_signal_stack_after():
+    with (
+        events.progress_stage("quantizing", total=len(samples), unit="samples") as advance,
+        _quiet(),
+        disable_signal_stack_after(),
+    ):
         nncf.set_log_level(logging.ERROR)
+        remaining = iter(range(len(samples)))
+
+        def to_batch(sample: Arrays) -> Arrays:
+            if next(remaining, None) is not None:  # later passes read the samples again
+                advance()
+            return _as_batch(sample)
+
         try:
             quantized = nncf.quantize(
                 model,
-                nncf.Dataset(samples, _as_batch),
+                nncf.Dataset(samples, to_batch),
                 subset_size=len(samples),
                 preset=nncf.QuantizationPreset[preset],
                 model_type=nncf.ModelType.TRANSFORMER if has_attention(model) else None,
