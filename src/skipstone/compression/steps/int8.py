@@ -158,19 +158,8 @@ def quantize_model(
     folding.register_pass(ConstantFolding())
     folding.run_passes(model)
     preset = {"performance": "PERFORMANCE", "mixed": "MIXED"}[options.preset]
-    with (
-        events.progress_stage("quantizing", total=len(samples), unit="samples") as advance,
-        _quiet(),
-        disable_signal_stack_after(),
-    ):
+    with _counted_batches(len(samples)) as to_batch, _quiet(), disable_signal_stack_after():
         nncf.set_log_level(logging.ERROR)
-        remaining = iter(range(len(samples)))
-
-        def to_batch(sample: Arrays) -> Arrays:
-            if next(remaining, None) is not None:  # later passes read the samples again
-                advance()
-            return _as_batch(sample)
-
         try:
             quantized = nncf.quantize(
                 model,
@@ -226,6 +215,20 @@ def recurrent_op_names(model: Any) -> list[str]:
     """Names of an openvino.Model's recurrent layers, one per direction."""
     kinds = ("RNNSequence", "LSTMSequence", "GRUSequence")
     return [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in kinds]
+
+
+@contextlib.contextmanager
+def _counted_batches(count: int) -> Iterator[Callable[[Arrays], Arrays]]:
+    """`_as_batch`, with the progress of the first `count` samples; later passes read them again."""
+    with events.progress_stage("quantizing", total=count, unit="samples") as advance:
+        remaining = iter(range(count))
+
+        def to_batch(sample: Arrays) -> Arrays:
+            if next(remaining, None) is not None:
+                advance()
+            return _as_batch(sample)
+
+        yield to_batch
 
 
 def _as_batch(sample: Arrays) -> Arrays:
