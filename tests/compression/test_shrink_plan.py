@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from skipstone.bundle.files import read_bundle_json
 from skipstone.bundle.format import Bundle
 from skipstone.compression.options import Int8Options, PruneOptions
 from skipstone.compression.shrink_plan import ShrinkPlan, Step, StepContext, run_steps
-from skipstone.core.errors import UsageError
+from skipstone.core import events
+from skipstone.core.errors import DamagedError, UsageError
 from skipstone.core.registry import STEPS
 from skipstone.data.manifest import Manifest
 from tests.compression import example_steps as steps
@@ -89,3 +91,38 @@ def test_steps_hand_over_bundles_and_leave_the_first_alone(
     assert read_bundle_json(tmp_path / "new") == read_bundle_json(run / "bundle")
     Bundle.load(tmp_path / "new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_killed_plan_resumes_at_the_last_finished_step(
+    tmp_path: Path, run: Path, rows: Manifest
+) -> None:
+    """With another plan, seed or model it starts again."""
+    work = StepContext(
+        run / "bundle",
+        tmp_path / "new",
+        rows.rows_with_role("train"),
+        rows.rows_with_role("val"),
+        unfinished=tmp_path / "new.unfinished",
+    )
+    STEPS.register(steps.MARK)
+    steps.SEEN.clear()
+    plan = ShrinkPlan.from_text("mark, mark, mark")
+    notes: list[str] = []
+    try:
+        with events.use_listener(lambda event: notes.append(getattr(event, "text", ""))):
+            whole = run_steps(plan, work)
+            assert len(steps.SEEN) == 3
+            (tmp_path / "new.unfinished" / "3.json").unlink()  # killed within the last step
+            assert [row["name"] for row in run_steps(plan, work)] == ["mark"] * 3
+            assert len(steps.SEEN) == 4
+            assert "Resuming after step 2 of 3." in notes
+            assert run_steps(plan, work)[:2] == whole[:2]
+            assert len(steps.SEEN) == 4
+            run_steps(plan, dataclasses.replace(work, seed=1))
+            assert len(steps.SEEN) == 7
+            (tmp_path / "new.unfinished" / "1.json").write_text("[]")
+            with pytest.raises(DamagedError, match=r"1\.json is damaged"):
+                run_steps(plan, dataclasses.replace(work, seed=1))
+    finally:
+        STEPS.unregister("mark")
+    Bundle.load(tmp_path / "new")

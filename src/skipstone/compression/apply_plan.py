@@ -3,12 +3,14 @@
     original -> steps -> new bundle -> val decides -> test proves -> verify -> in place
 
 The original is read-only. The new bundle is made in a temporary folder next to its destination and
-overwrites nothing. A refusal or an error removes it; after a kill, the run's next owner removes it.
+overwrites nothing. A refusal or an error removes it. After a kill, the same call resumes at the last
+finished step, which is kept in `<out>.unfinished`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +33,7 @@ from skipstone.compression.receipt import (
 )
 from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.core import events, storage
-from skipstone.core.errors import Refusal
+from skipstone.core.errors import Interrupted, Refusal, SkipstoneError
 from skipstone.data.manifest import Manifest
 from skipstone.evaluation.parity import Verification, verify
 from skipstone.evaluation.scores import require_readable
@@ -103,29 +105,34 @@ def shrink(
     Raises:
         Refusal: the new bundle fails to verify, or a step does not support this model.
     """
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    train_rows, val_rows, test_rows = (
+        manifest.rows_with_role(role) for role in ("train", "val", "test")
+    )
     try:
         with storage.write_folder(out, must_be_new=True) as new:
-            receipt, verification = _make(
-                original, manifest, plan, max_drop, new, seed, latency_seconds
-            )
+            work = StepContext(original, new, train_rows, val_rows, seed, unfinished=unfinished)
+            receipt, verification = _make(work, plan, test_rows, max_drop, latency_seconds)
     except _TooMuchLost as lost:
+        shutil.rmtree(unfinished, ignore_errors=True)
         return ShrinkResult(original, lost.receipt.to_json(), False, False)
+    except SkipstoneError as error:
+        if not isinstance(error, Interrupted):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    shutil.rmtree(unfinished, ignore_errors=True)
     return ShrinkResult(out, receipt.to_json(), receipt.accepted, receipt.proven, verification)
 
 
 def _make(
-    original: Path,
-    manifest: Manifest,
+    work: StepContext,
     plan: ShrinkPlan,
+    test_rows: Manifest,
     max_drop: float,
-    new: Path,
-    seed: int,
     latency_seconds: float,
 ) -> tuple[ShrinkReceipt, Verification]:
-    train_rows, val_rows, test_rows = (
-        manifest.rows_with_role(role) for role in ("train", "val", "test")
-    )
-    steps = run_steps(plan, StepContext(original, new, train_rows, val_rows, seed))
+    original, new, val_rows, seed = work.source, work.out, work.val_rows, work.seed
+    steps = run_steps(plan, work)
     remove_other_programs(new)
     before, after = open_model(original, "torch"), open_model(new)
     role, scored = "val", _evaluate_both(before, after, val_rows, "val")

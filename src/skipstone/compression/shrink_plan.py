@@ -13,18 +13,20 @@ It reads the bundle `work.source` and writes a new one into the empty folder `wo
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import read_bundle_json, read_file, write_bundle_json
+from skipstone.bundle.files import BUNDLE_JSON, read_bundle_json, read_file, write_bundle_json
 from skipstone.compression.options import RecoveryOptions
 from skipstone.core import events, storage
 from skipstone.core.disk import TEMPORARY_PREFIX
-from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.errors import DamagedError, UsageError, did_you_mean
 from skipstone.core.registry import STEPS
 from skipstone.core.settings import Setting, settings_of
 from skipstone.data.manifest import Manifest
@@ -143,6 +145,7 @@ class StepContext:
         val_rows: validation rows, for decisions.
         original: the original bundle of the plan; None for `source`.
         augmentation: what the step's options say of it.
+        unfinished: where finished steps are kept, so that the same call resumes; None for nowhere.
     """
 
     source: Path
@@ -152,30 +155,70 @@ class StepContext:
     seed: int = 0
     original: Path | None = None
     augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    unfinished: Path | None = None
 
 
 def run_steps(plan: ShrinkPlan, work: StepContext) -> list[dict[str, Any]]:
-    """Apply the steps in order; returns name, options and facts of each."""
-    rows = []
+    """Apply the steps in order; returns name, options and facts of each.
+
+    With `work.unfinished`, each finished step is kept there, and not applied again.
+    """
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=TEMPORARY_PREFIX) as temporary:
-        source = work.source
+        folder, source = work.unfinished or Path(temporary), work.source
+        if work.unfinished is not None:
+            _open_unfinished(plan, work)
         for number, step in enumerate(plan.steps, 1):
-            out = work.out
-            if number < len(plan.steps):
-                out = storage.make_folder(Path(temporary, f"{number}-{step.name}"))
-            with events.progress_stage(f"step {number} of {len(plan.steps)}: {step}"):
-                apply = STEPS[step.name].load()
+            out, stored = folder / f"{number}-{step.name}", folder / f"{number}.json"
+            if stored.is_file():
+                rows.append(_read_step(stored, step))
+                source = out
+                continue
+            with (
+                events.progress_stage(f"step {number} of {len(plan.steps)}: {step}"),
+                storage.write_folder(out) as new,
+            ):
                 context = dataclasses.replace(
                     work,
                     source=source,
-                    out=out,
+                    out=new,
                     original=work.source,
                     augmentation=_augmentation(step.options),
                 )
-                facts = apply(step.options, context)
+                facts = STEPS[step.name].load()(step.options, context)
             rows.append({**step.to_json(), "facts": facts})
+            storage.write_json(stored, rows[-1])
             source = out
+        copy_bundle(source, work.out)
     return rows
+
+
+def _open_unfinished(plan: ShrinkPlan, work: StepContext) -> None:
+    """Keep what a killed call of the same plan, model, rows and seed finished; remove the rest."""
+    assert work.unfinished is not None
+    key = {
+        "plan": [step.to_json() for step in plan.steps],
+        "model": storage.file_sha256(work.source / BUNDLE_JSON),
+        "rows": [part.compute_fingerprint() for part in (work.train_rows, work.val_rows)],
+        "seed": work.seed,
+    }
+    stored = work.unfinished / "key.json"
+    links = [path for path in work.unfinished.glob("*") if path.is_symlink()]
+    if links or not stored.is_file() or storage.read_json(stored) != json.loads(json.dumps(key)):
+        shutil.rmtree(work.unfinished, ignore_errors=True)
+        storage.write_json(storage.make_folder(work.unfinished) / "key.json", key)
+        return
+    storage.remove_stale_temporaries(work.unfinished)
+    count = len(list(work.unfinished.glob("[0-9]*.json")))
+    if count:
+        events.emit_note(f"Resuming after step {count} of {len(plan.steps)}.")
+
+
+def _read_step(stored: Path, step: Step) -> dict[str, Any]:
+    row = storage.read_json(stored)
+    if not isinstance(row, dict) or row.get("name") != step.name or "facts" not in row:
+        raise DamagedError(f"{stored} is damaged.", hint=f"Remove the folder {stored.parent}")
+    return row
 
 
 def _augmentation(options: Any) -> dict[str, Any]:
