@@ -12,7 +12,8 @@ from PIL import Image
 
 from skipstone.core.errors import DataError, UsageError
 from skipstone.data.manifest import Manifest
-from skipstone.data.mask_files import IGNORE_INDEX, MaskTable, load_mask_codes
+from skipstone.data.mask_classes import find_palette_difference
+from skipstone.data.mask_files import IGNORE_INDEX, MaskPixels, MaskTable, load_mask_codes
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.data.readers.mask_audit import audit_masks
@@ -183,6 +184,11 @@ def test_a_common_palette_gives_the_classes_their_colours(tmp_path: Path) -> Non
 
 
 def test_palettes_without_an_answer_are_refused(tmp_path: Path) -> None:
+    values = np.arange(3)
+    masks = {"a.png": MaskPixels("palette", values, (0, 0xFF0000))}  # index 2 has no colour
+    masks["b.png"] = MaskPixels("palette", values, (0, 0x0000FF, 0xFF0000))
+    with pytest.raises(UsageError, match="do not tell the classes apart"):
+        find_palette_difference(masks)
     write_palette_masks(tmp_path, [(BLACK, RED, RED), (BLACK, BLUE, RED)])
     with pytest.raises(UsageError, match="do not tell the classes apart: index 1 is #ff0000 in"):
         read_manifest(tmp_path)

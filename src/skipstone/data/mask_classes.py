@@ -182,7 +182,7 @@ def find_palette_difference(masks: Mapping[str, MaskPixels]) -> str:
         index_difference, colour_difference = _find_differences(palettes)
         difference = index_difference or colour_difference
         are_clear = all(
-            len(by_index) == len({*by_index.values()}) for by_index in palettes.values()
+            len(by_index) == len({*by_index.values()} - {-1}) for by_index in palettes.values()
         )
         if index_difference and not (are_clear and greys_are_colours):
             raise _unclear_palettes_error(index_difference)
@@ -216,6 +216,8 @@ def _find_differences(colours: Mapping[str, Mapping[int, int]]) -> tuple[str, st
     messages = ["", ""]
     for path, used in colours.items():
         for index, colour in used.items():
+            if colour < 0:
+                continue
             first_colour, first_path = by_index.setdefault(index, (colour, path))
             if first_colour != colour and not messages[0]:
                 messages[0] = (

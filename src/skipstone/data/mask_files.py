@@ -151,7 +151,7 @@ class MaskPixels:
 
     def colour_of(self, value: int) -> int:
         """0xRRGGBB of an index or colour; an index of a grey image is its grey. -1 if it has none."""
-        if self.palette:
+        if self.palette or self.kind == "palette":
             return self.palette[value] if value < len(self.palette) else -1
         if self.kind == "index":
             return grey_colour(value) if 0 <= value < 256 else -1
