@@ -27,6 +27,16 @@ _OPTIONS = Argument(
     "early_stop=5, workers=4, device='cuda', label_column='kind', group_column='patient', "
     "task='tag'"
 )
+_FROM = Argument(
+    "fine-tune this model on new samples or new classes: starts with its weights, input and recipe",
+    flag="--from",
+    metavar="RUN",
+)
+#: The command line has it as a variant.
+_SHOW_AUGMENTED = Argument(
+    "write augmented training samples to this file and stop; the result then has `file`",
+    python_only=True,
+)
 
 
 @command_function
@@ -48,22 +58,8 @@ def train(
             metavar="FILE",
         ),
     ] = "auto",
-    from_: Annotated[
-        Path | str | None,
-        Argument(
-            "fine-tune this model on new samples or new classes: starts with its weights, input "
-            "and recipe",
-            flag="--from",
-            metavar="RUN",
-        ),
-    ] = None,
-    show_augmented: Annotated[
-        Path | str | None,
-        Argument(
-            "write augmented training samples to this file and stop; the result then has `file`",
-            python_only=True,  # the command line has it as a variant
-        ),
-    ] = None,
+    from_: Annotated[Path | str | None, _FROM] = None,
+    show_augmented: Annotated[Path | str | None, _SHOW_AUGMENTED] = None,
     **options: Annotated[Any, _OPTIONS],
 ) -> TrainResult:
     """Train a model on labelled data.

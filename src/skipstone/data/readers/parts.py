@@ -272,7 +272,7 @@ def _reject_single_parts(folders: FolderRows) -> None:
 
 
 def _reject_labels(folders: FolderRows, labels: Sequence[str], why: str) -> None:
-    """UsageError for folders that are no classes, with the command that leaves them out."""
+    """UsageError for folders that are not classes, with the command that leaves them out."""
     paths = natural_sorted(
         {
             "/".join(path.split("/")[: 1 + bool(split)]) + "/"
