@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from skipstone.core.errors import DataError
+from skipstone.core.events import use_listener
 from skipstone.core.registry import INPUTS
 from skipstone.data.manifest import Manifest, load_manifest, save_manifest
 from skipstone.data.options import ReadOptions
@@ -124,7 +125,7 @@ def test_texts_alone_without_a_header_are_refused_for_prediction(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "header", ["text,label", "0,1", "What did you say?,kind", "text,1", "utterance,2024"]
+    "header", ["text,label", "0,1", "1,2", "What did you say?,kind", "text,1", "utterance,2024"]
 )
 def test_headers_of_all_kinds_are_read(tmp_path: Path, header: str) -> None:
     rows = [f"the match of day {n} was won,{n % 2}" for n in range(30)]
@@ -153,6 +154,26 @@ def test_a_name_that_is_not_utf_8_is_refused_with_its_byte(tmp_path: Path, heade
     column = header.rpartition(";")[2]
     options = ReadOptions(encoding="cp1252", label_column=column, text_column=header.split(";")[0])
     assert len(read_manifest(path, options)) == 30
+
+
+def test_a_name_in_json_lines_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for name, said in (("t\xe9xt", "line 1, byte 4"), ("t\\ud83dxt", "lone surrogate")):
+        lines = [f'{{"{name}": "this is text {n}", "label": "{n % 2}"}}\n' for n in range(9)]
+        path.write_bytes("".join(lines).encode("latin-1"))
+        with pytest.raises(DataError, match=said):
+            read_manifest(path, AUDIT)
+
+
+def test_texts_that_enclose_others_are_said_in_prediction(tmp_path: Path) -> None:
+    """In a table of one column nothing tells rows from lines of a text."""
+    lines = [f"{MARK * (n == 3)}this is text {n}{MARK * (n == 7)}" for n in range(20)]
+    path = write_lines(tmp_path / "a.csv", ["text", *lines])
+    notes: list[str] = []
+    with use_listener(lambda event: notes.append(getattr(event, "text", ""))):
+        items = list_predict_items([path], [], input=INPUTS["text"], options=AUDIT)
+    assert len(items) == 16
+    assert any("1 row with line breaks inside a cell (first line 5)" in note for note in notes)
 
 
 def test_a_cell_that_is_not_utf_8_is_read_for_an_audit(tmp_path: Path) -> None:

@@ -114,6 +114,12 @@ def test_lists_as_programs_write_them(tmp_path: Path, cells: list[str]) -> None:
         read_labels(tmp_path, cells[:2], task="classify")
 
 
+def test_choices_of_label_studio(tmp_path: Path) -> None:
+    """One choice is exported as a word, several as JSON."""
+    manifest = read_labels(tmp_path, ["cat", '{"choices":["cat", "dog"]}', ""], "choice")
+    assert manifest.column_values("target")[:3] == [["cat"], ["cat", "dog"], []]
+
+
 @pytest.mark.parametrize("cells", [["['a' 'b']", "['b']"], ["['a', 'b']", "b"], ["[1 0]", "[0 1]"]])
 def test_lists_that_cannot_be_read_are_refused(tmp_path: Path, cells: list[str]) -> None:
     with pytest.raises(UsageError, match=r"t.csv, line \d: labels holds .*--task classify"):

@@ -27,7 +27,7 @@ from skipstone.data.input_files import (
 )
 from skipstone.data.options import ColumnRef, ReadOptions
 from skipstone.data.path_diagnostics import folder_before_pattern, parse_url
-from skipstone.data.readers.columns import Columns, detect_table, read_columns
+from skipstone.data.readers.columns import Columns, describe_long_lines, detect_table, read_columns
 from skipstone.data.readers.scan import walk_folders
 from skipstone.data.readers.table_columns import (
     choose_path_column,
@@ -195,6 +195,8 @@ def _cells(path: Path, options: ReadOptions) -> Iterator[PredictItem]:
             f"{path}: cannot infer which column holds the texts ({join_limited(columns.names, 12)}).",
             hint=f"Name it: {format_flag('--text-column', columns.names[0])}",
         )
+    if columns.long_lines:
+        emit_note(f"{path}: {describe_long_lines(columns)}")
     cells = ColumnRef(column, options.delimiter, options.encoding, options.quoting)
     for row, text in enumerate(columns.text_cells(column)):
         source = FileRef(path, row, cells)

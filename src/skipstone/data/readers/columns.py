@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from skipstone.core.disk import open_regular
 from skipstone.core.errors import DataError, SkipstoneError, UsageError, did_you_mean
-from skipstone.core.formatting import join_limited
+from skipstone.core.formatting import join_limited, pluralize
 from skipstone.data.input_files import list_file_inputs, list_suffixes, read_head
 from skipstone.data.lfs_pointers import is_lfs_pointer, lfs_pointer_error
 from skipstone.data.options import ColumnRef, ReadOptions
@@ -125,6 +125,12 @@ def _holds_json_lines(path: Path) -> bool:
             return all(isinstance(json.loads(line.decode("utf-8-sig")), dict) for line in lines)
     except (OSError, ValueError, RecursionError):
         return False
+
+
+def describe_long_lines(columns: Columns) -> str:
+    """A note on rows with line breaks: quotation marks may enclose what are rows."""
+    count = pluralize(len(columns.long_lines), "row")
+    return f"{count} with line breaks inside a cell (first line {columns.long_lines[0]})."
 
 
 def read_names(path: Path) -> list[str]:
@@ -310,6 +316,14 @@ def _read_parquet(path: Path) -> Columns:
 
 def _read_json_lines(path: Path, errors: str) -> Columns:
     raw_columns, lines, unread = read_jsonl(path, errors)
+    if errors == "replace" and any("\ufffd" in name for name in raw_columns):
+        # Names that cannot be typed; the strict reading says which byte or letter is invalid.
+        for name in read_jsonl(path)[0]:
+            if _SURROGATES.search(name):
+                raise DataError(
+                    f"{path}: the name of a column holds a lone surrogate ({name!a}).",
+                    hint="Write both \\u escapes of the letter, or neither.",
+                )
     values: dict[str, list[Cell]] = {}
     for name, cells in raw_columns.items():
         is_list = any(isinstance(cell, list) for cell in cells)

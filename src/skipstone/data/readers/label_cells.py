@@ -28,6 +28,7 @@ _ENTITY = re.compile(r"&#?[A-Za-z0-9]{1,31};")
 _ARRAY = re.compile(r"\[\s*(['\"]|-?[0-9])")
 #: Two words without a comma, as numpy writes them; Python would join them.
 _NO_COMMA = re.compile(r"""['"]\s*['"](?!\s*[,\])}])""")
+_CHOICES = '{"choices":'
 _LONGEST_LIST = 10_000
 
 
@@ -129,6 +130,11 @@ def read_lists(columns: Columns, name: str, options: ReadOptions) -> None:
     bracketed = [row for row, cell in filled if cell[0] in "[({" and cell[-1] in "])}"]
     if not bracketed or options.separator is not None:
         return
+    if any(
+        str(cells[row]).startswith(_CHOICES) for row in bracketed
+    ):  # Label Studio's, or one word
+        columns.values[name] = [_read_choices(cell) for cell in cells]
+        return
     lists = {
         row: labels for row in bracketed if (labels := _parse_list(str(cells[row]))) is not None
     }
@@ -148,6 +154,13 @@ def read_lists(columns: Columns, name: str, options: ReadOptions) -> None:
         hint="Write the labels of each row with a separator, such as cat|dog. If a cell is one "
         "label: --task classify",
     )
+
+
+def _read_choices(cell: str | list[str]) -> list[str]:
+    """The labels of a cell as Label Studio exports it: `a`, or `{"choices": ["a", "b"]}`."""
+    if isinstance(cell, str) and cell.startswith(_CHOICES):
+        return _parse_list(cell[cell.index("[") : -1]) or [cell]
+    return [cell] if cell and isinstance(cell, str) else [*cell]
 
 
 def _parse_list(cell: str) -> list[str] | None:

@@ -35,6 +35,7 @@ from skipstone.data.readers.base import SPLIT_NAMES
 from skipstone.data.readers.box_table import find_box_columns
 from skipstone.data.readers.columns import (
     Columns,
+    describe_long_lines,
     detect_table,
     read_column,
     read_columns,
@@ -294,10 +295,7 @@ def _notes(
             f"{columns.short_lines[0]}): these are read as empty."
         )
     if columns.long_lines:
-        notes.append(
-            f"{pluralize(len(columns.long_lines), 'row')} with line breaks inside a cell (first "
-            f"line {columns.long_lines[0]})."
-        )
+        notes.append(describe_long_lines(columns))
     for reason, count in skipped.items():
         if reason != REPEATED_ROW:
             notes.append(f"Skipped: {reason} ({count:,}).")

@@ -397,8 +397,9 @@ def _kind_of_cell(columns: Columns, name: str) -> str:
     cells = columns.values[name]
     filled = [cell for cell in cells if isinstance(cell, str) and cell]
     if is_number(name):
-        positions = [str(at) for at in range(len(columns.names))]
-        is_position = columns.names in (positions, positions[:-1])  # as pandas names columns
+        count = len(columns.names)  # of columns that pandas or R numbers from 0 or 1
+        numbers = [[str(at) for at in range(first, first + count)] for first in (0, 1)]
+        is_position = columns.names in (*numbers, numbers[0][:-1])
         bits = [other for other in columns.names if is_number(other) and _are_bits(columns, other)]
         if is_position or len(bits) > 1 or not all(map(is_number, filled)):
             return ""
