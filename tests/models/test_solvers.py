@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from scipy.sparse import csr_array
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,7 @@ from skipstone.core.specs import resolve_target
 from skipstone.models import bow_linear as bag_linear
 from skipstone.models.backbone import ClosedFormProblem
 from skipstone.models.bow_linear import fit_logistic_adagrad
+from tests.image.bombs import measure
 
 ROWS, FEATURES = 120, 40
 SOLVED = ("logistic", "linear-svm", "nbsvm", "naive-bayes", "random-forest")
@@ -231,3 +233,16 @@ def test_effects_of_a_forest_are_the_gaps_between_the_sides_that_a_feature_decid
             expected[feature] += right.sum() * np.square(gap).sum()
     assert (expected > 0).any()
     np.testing.assert_allclose(net.feature_effects(matrix, multi_label=False), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_many_classes_take_little_more_than_their_table(kind: str) -> None:
+    classes, features = (1_000 if kind == "classes" else 300), 20_000
+    matrix = sparse.random(3 * classes, features, 1e-3, "csr", random_state=0)
+    codes = np.arange(3 * classes) % classes
+    targets = codes if kind == "classes" else np.eye(classes, dtype=np.int8)[codes]
+    entry = BACKBONES["naive-bayes"]
+    solve = resolve_target(entry.solver)
+    problem = ClosedFormProblem(matrix, targets, classes, 0)
+    table = 4 * classes * features
+    assert measure(lambda: solve(entry.make_options(), problem))[1] < 4 * table
