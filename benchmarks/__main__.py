@@ -21,6 +21,7 @@ BENCHMARKS = {
     "tables": "benchmarks.tables",
     "clothing": "benchmarks.clothing",
     "camvid": "benchmarks.camvid",
+    "boxes": "benchmarks.boxes",
     "auto": "benchmarks.auto",
     "fashion-mnist": "benchmarks.fashion_mnist",
     "parity": "benchmarks.parity",

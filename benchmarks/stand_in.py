@@ -122,10 +122,23 @@ def _road(folder: Path, rng: np.random.Generator) -> None:
 
 
 def _cells(folder: Path, rng: np.random.Generator) -> None:
-    images = folder / "train" / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    for number in range(12):
-        _photo(9, rng).save(images / f"cell-{number:02d}.jpg", quality=90)
+    """Photos with one bright disc each, and its box in a Pascal VOC file."""
+    for part, count in (("train", 12), ("val", 4)):
+        for kind in ("images", "annotations"):
+            (folder / part / kind).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            photo = _photo(9, rng)
+            x, y = rng.integers(0, 40, 2)
+            box = (int(x), int(y), int(x) + 30, int(y) + 30)
+            ImageDraw.Draw(photo).ellipse(box, fill=(250, 60, 60))
+            name = f"{part}-{number:02d}"
+            photo.save(folder / part / "images" / f"{name}.jpg", quality=90)
+            sides = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+            corners = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
+            text = f"<object><name>cell</name><bndbox>{corners}</bndbox></object>"
+            (folder / part / "annotations" / f"{name}.xml").write_text(
+                f"<annotation><filename>{name}.jpg</filename>{text}</annotation>"
+            )
 
 
 def _texts(path: Path, forms: dict[str, str], each: int, rng: np.random.Generator) -> None:

@@ -105,4 +105,16 @@ ENTRIES = (
         finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 2e-3, "clip": 10.0},
         recommended_backbone_options={"last_map": "stage"},
     ),
+    HeadSpec(
+        "ssd",
+        "skipstone.models.heads.ssd:SsdHead",
+        "skipstone.models.heads.options:SsdOptions",
+        summary="default boxes of several shapes on several maps",
+        source="Liu et al. 2016, arXiv:1512.02325",
+        output_level="box",
+        recommended_backbone_options={"last_map": "stage"},
+        decodes_boxes=True,
+        train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
+        finetune_recipe={"freeze": 0.5, "freeze_epochs": 1, "lr": 1e-3, "clip": 10.0},
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skipstone.core.options import PROBABILITY, CheckedOptions, int_range, option
+from skipstone.core.options import PROBABILITY, CheckedOptions, Range, int_range, option
 
 FcnStride = Literal[8, 16, 32]
 
@@ -20,7 +20,7 @@ class HeadChoice:
     head: str = option(
         "auto",
         help="auto: the task's default; or a name, where the task has a choice. For masks: "
-        "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus. For boxes: pyramid",
+        "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus. For boxes: pyramid, ssd",
     )
 
 
@@ -96,4 +96,20 @@ class PyramidOptions(CheckedOptions):
         16,
         range=int_range(2, 64),
         help="whole numbers over which a box's distances are distributed, in strides",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SsdOptions(CheckedOptions):
+    """SSD."""
+
+    ssd_maps: int = option(
+        6,
+        range=int_range(1, 8),
+        help="maps with default boxes, each half as large as the one before",
+    )
+    ssd_ratios: tuple[float, ...] = option(
+        (2.0, 3.0),
+        range=Range(1, open_low=True),
+        help="ratios of the sides of default boxes, next to squares",
     )

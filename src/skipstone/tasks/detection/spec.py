@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skipstone.core.options import Range, check_options, int_range, option
+from skipstone.core.options import CheckedOptions, Range, int_range, option
 from skipstone.core.specs import TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectOptions:
+class DetectOptions(CheckedOptions):
     """How overlapping boxes become predictions."""
 
     nms_iou: float = option(
@@ -25,9 +25,6 @@ class DetectOptions:
         help="share of the objects of unseen photos that are found on average (conformal risk "
         "control); the threshold follows. By default it has the greatest F1",
     )
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 DETECT = TaskSpec(

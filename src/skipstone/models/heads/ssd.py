@@ -1,0 +1,222 @@
+"""SSD: default boxes on several maps (Liu et al. 2016, arXiv:1512.02325).
+
+Each place of each map has default boxes of a few shapes. A 3x3 convolution gives, for each of them,
+a class (or background) and how it moves to the object. Maps come from the backbone, then from
+convolutions of stride 2, so that each map has boxes of its own size.
+
+    sizes        linear from 0.15 of the image on the first map to 0.9 on the last
+    shapes       1, a larger 1, and each ratio and its inverse
+    training     a default box answers for the object that it overlaps by 0.5 or most; softmax over
+                 classes with the three hardest backgrounds for each object, and smooth L1
+
+Names of parameters, default boxes and losses are torchvision's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import box_iou
+
+from skipstone.models.heads.base import Head
+from skipstone.models.heads.dense import conv_norm_relu
+from skipstone.models.heads.options import SsdOptions
+from skipstone.models.losses import Criterion, Outputs, Targets
+
+#: Scale of the first and of the last map, as shares of the image, and of what follows the last.
+SCALES, LAST_SCALE = (0.15, 0.9), 1.0
+#: Offsets are divided by these variances.
+_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+_MAX_LOG_SCALE = math.log(1000.0 / 16)
+#: Overlap from which a default box answers for an object.
+MATCH_IOU = 0.5
+#: Backgrounds that are trained for each default box with an object.
+NEGATIVES = 3
+_MIN_STRIDE = 8
+
+
+class ScoringLayers(nn.Module):
+    """A convolution per map; (N, places, columns) of all maps."""
+
+    def __init__(self, channels: Sequence[int], counts: Sequence[int], columns: int) -> None:
+        super().__init__()
+        self.module_list = nn.ModuleList(
+            nn.Conv2d(width, columns * count, 3, padding=1)
+            for width, count in zip(channels, counts, strict=True)
+        )
+        self.columns = columns
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        parts = []
+        for layer, feature in zip(self.module_list, maps, strict=True):
+            values = layer(feature)  # (N, count * columns, H, W)
+            parts.append(values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, self.columns))
+        return torch.cat(parts, dim=1)
+
+
+class SsdHead(Head):
+    """{"boxes": (N, A, 4) in pixels of the input, "scores": (N, A, K) in 0..1}, float32.
+
+    Args:
+        options: number of maps, and the ratios of default boxes.
+        channels: of the backbone's feature maps; the last two of stride 8 or more are used.
+        strides: of the backbone's feature maps.
+        classes: K.
+    """
+
+    def __init__(
+        self,
+        options: SsdOptions,
+        *,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        classes: int,
+    ) -> None:
+        super().__init__()
+        deep = [index for index, stride in enumerate(strides) if stride >= _MIN_STRIDE]
+        self.used = deep[-2:] or [len(strides) - 1]
+        widths = [channels[index] for index in self.used]
+        layers = []
+        while len(widths) < options.ssd_maps:
+            width = max(128, min(512, widths[-1] // 2))
+            squeeze = conv_norm_relu(widths[-1], width // 2, 1)
+            layers.append(nn.Sequential(*squeeze, *conv_norm_relu(width // 2, width, 3, stride=2)))
+            widths.append(width)
+        self.extra = nn.ModuleList(layers)
+        self.shapes = default_shapes(len(widths), options.ssd_ratios)
+        counts = [len(shapes) for shapes in self.shapes]
+        self.classification_head = ScoringLayers(widths, counts, classes + 1)
+        self.regression_head = ScoringLayers(widths, counts, 4)
+
+    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
+        raw = self.training_outputs(features, size)
+        boxes = decode_offsets(raw["offsets"].float(), raw["anchors"])
+        high, wide = size[0], size[1]
+        x, y = boxes[..., 0::2].clamp(0, wide), boxes[..., 1::2].clamp(0, high)
+        boxes = torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+        return {"boxes": boxes, "scores": raw["logits"].float().softmax(dim=-1)[..., 1:]}
+
+    def training_outputs(
+        self, features: tuple[Tensor, ...], size: Sequence[int]
+    ) -> dict[str, Tensor]:
+        maps = [features[index] for index in self.used]
+        for layer in self.extra:
+            maps.append(layer(maps[-1]))
+        return {
+            "logits": self.classification_head(maps),
+            "offsets": self.regression_head(maps),
+            "anchors": make_default_boxes(maps, self.shapes, size),
+        }
+
+    def criterion(self) -> Criterion:
+        return SsdCriterion()
+
+
+def default_shapes(maps: int, ratios: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """(width, height) of the default boxes of each map, as shares of the image."""
+    low, high = SCALES
+    scales = [low + (high - low) * level / max(maps - 1, 1) for level in range(maps)]
+    shapes = []
+    for scale, following in itertools.pairwise([*scales, LAST_SCALE]):
+        between = math.sqrt(scale * following)
+        level = [(scale, scale), (between, between)]
+        for ratio in ratios:
+            wide, high_ = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
+            level += [(wide, high_), (high_, wide)]
+        shapes.append([(min(w, 1.0), min(h, 1.0)) for w, h in level])
+    return shapes
+
+
+def make_default_boxes(
+    maps: Sequence[Tensor], shapes: Sequence[Sequence[tuple[float, float]]], size: Sequence[int]
+) -> Tensor:
+    """(A, 4) float32 in pixels: of each map, of each place, of each shape."""
+    parts = []
+    for feature, level in zip(maps, shapes, strict=True):
+        height, width = feature.shape[-2:]
+        y = (torch.arange(height, dtype=torch.float32, device=feature.device) + 0.5) / height
+        x = (torch.arange(width, dtype=torch.float32, device=feature.device) + 0.5) / width
+        middle = torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)
+        half = torch.tensor(level, dtype=torch.float32, device=feature.device) / 2
+        count = len(level)
+        middle, half = middle.repeat_interleave(count, 0), half.repeat(height * width, 1)
+        parts.append(torch.cat([middle - half, middle + half], dim=1))
+    scale = torch.tensor([size[1], size[0], size[1], size[0]], dtype=torch.float32)
+    return torch.cat(parts) * scale.to(parts[0].device)
+
+
+def decode_offsets(offsets: Tensor, anchors: Tensor) -> Tensor:
+    """Boxes (..., A, 4) from offsets to anchors (A, 4)."""
+    sides = anchors[:, 2:] - anchors[:, :2]
+    middle = anchors[:, :2] + 0.5 * sides
+    weights = torch.tensor(_WEIGHTS, device=offsets.device)
+    scaled = offsets / weights
+    centre = scaled[..., :2] * sides + middle
+    half = 0.5 * scaled[..., 2:].clamp(max=_MAX_LOG_SCALE).exp() * sides
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def encode_offsets(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """The offsets (n, 4) that move anchors (n, 4) to boxes (n, 4)."""
+    sides, wanted = anchors[:, 2:] - anchors[:, :2], boxes[:, 2:] - boxes[:, :2]
+    shift = (boxes[:, :2] + 0.5 * wanted - anchors[:, :2] - 0.5 * sides) / sides
+    return torch.cat([shift, (wanted / sides).log()], dim=1) * torch.tensor(
+        _WEIGHTS, device=boxes.device
+    )
+
+
+@torch.no_grad()
+def match_default_boxes(anchors: Tensor, objects: Tensor) -> Tensor:
+    """The object (A,) that each default box answers for, -1 for none: the one of greatest overlap
+    from MATCH_IOU on, and for each object at least its best default box."""
+    overlap = box_iou(objects, anchors)  # (m, A)
+    best, owner = overlap.amax(dim=0), overlap.argmax(dim=0)
+    owner = torch.where(best < MATCH_IOU, -1, owner)
+    owner[overlap.max(dim=1).indices] = torch.arange(len(objects), device=objects.device)
+    return owner
+
+
+class SsdCriterion(Criterion):
+    """Softmax with the hardest backgrounds, and smooth L1 of offsets.
+
+    Outputs {"logits": (N, A, K + 1), "offsets": (N, A, 4), "anchors": (A, 4)}; default boxes on
+    ignored objects are not trained as background.
+    """
+
+    def forward(self, outputs: Outputs, y: Targets) -> dict[str, Tensor]:
+        logits, offsets = outputs["logits"].float(), outputs["offsets"].float()
+        anchors = outputs["anchors"]
+        score, box = logits.sum() * 0.0, offsets.sum() * 0.0
+        for row, (all_objects, labels, ignored) in enumerate(
+            zip(y["boxes"], y["labels"], y["ignored"], strict=True)
+        ):
+            objects = all_objects.as_subclass(Tensor).float()
+            usable = ((objects[:, 2:] - objects[:, :2]).amin(dim=1) > 0) & ~ignored
+            target = torch.zeros(len(anchors), dtype=torch.int64, device=anchors.device)
+            if bool(usable.any()):
+                owner = match_default_boxes(anchors, objects[usable])
+                rows = (owner >= 0).nonzero()[:, 0]
+                target[rows] = labels[usable][owner[rows]] + 1
+                wanted = encode_offsets(objects[usable][owner[rows]], anchors[rows])
+                box = box + F.smooth_l1_loss(offsets[row, rows], wanted, reduction="sum")
+            entropy = F.cross_entropy(logits[row], target, reduction="none")
+            is_object = target > 0
+            negative = entropy.detach().clone()
+            negative[is_object] = -torch.inf
+            if bool(ignored.any()):
+                near = box_iou(anchors, objects[ignored]).amax(dim=1) > 0
+                negative[near] = -torch.inf
+            count = min(NEGATIVES * int(is_object.sum()), int(torch.isfinite(negative).sum()))
+            hardest = negative.topk(count).indices
+            score = score + entropy[is_object].sum() + entropy[hardest].sum()
+        return {"score": score, "box": box}
+
+    def weight(self, y: Targets) -> Tensor:
+        """Objects, and 1 for a photo without any; times the default boxes that answer for one."""
+        counts = [max(1, len(boxes)) for boxes in y["boxes"]]
+        return torch.tensor(4.0 * sum(counts), device=y["boxes"][0].device)

@@ -1,0 +1,136 @@
+"""SSD against torchvision's, with its weights."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+
+from skipstone.models.heads.options import SsdOptions
+from skipstone.models.heads.ssd import (
+    LAST_SCALE,
+    SCALES,
+    SsdHead,
+    decode_offsets,
+    encode_offsets,
+)
+from skipstone.models.losses import Targets
+
+CHANNELS, STRIDES, SIZE = (8, 12, 16), (4, 8, 16), (96, 96)
+RATIOS = (2.0, 3.0)
+
+
+class Maps(nn.Module):
+    """A backbone for torchvision that gives stored maps."""
+
+    def __init__(self, maps: list[Tensor]) -> None:
+        super().__init__()
+        self.maps = maps
+        self.out_channels = [value.shape[1] for value in maps]
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        return OrderedDict((str(level), value) for level, value in enumerate(self.maps))
+
+
+def make_pair(classes: int = 3) -> tuple[SsdHead, SSD, tuple[Tensor, ...]]:
+    torch.manual_seed(0)
+    head = SsdHead(
+        SsdOptions(ssd_maps=4, ssd_ratios=RATIOS),
+        channels=CHANNELS,
+        strides=STRIDES,
+        classes=classes,
+    ).eval()
+    features = tuple(
+        torch.randn(2, width, SIZE[0] // stride, SIZE[1] // stride)
+        for width, stride in zip(CHANNELS, STRIDES, strict=True)
+    )
+    maps = [features[index] for index in head.used]
+    with torch.no_grad():
+        for layer in head.extra:
+            maps.append(layer(maps[-1]))
+    low, high = SCALES
+    scales = [low + (high - low) * level / (len(maps) - 1) for level in range(len(maps))]
+    generator = DefaultBoxGenerator([list(RATIOS)] * len(maps), scales=[*scales, LAST_SCALE])
+    other = SSD(Maps(maps), generator, SIZE, classes + 1).eval()
+    own = head.state_dict()
+    other.head.load_state_dict({name: own[name] for name in other.head.state_dict()})
+    return head, other, features
+
+
+def test_default_boxes_and_outputs_equal_torchvisions() -> None:
+    head, other, features = make_pair()
+    raw = head.training_outputs(features, SIZE)
+    maps = list(other.backbone(torch.zeros(1)).values())
+    images = ImageList(torch.zeros(2, 3, *SIZE), [SIZE] * 2)
+    anchors = other.anchor_generator(images, maps)[0]
+    torch.testing.assert_close(raw["anchors"], anchors)
+    theirs = other.head(maps)
+    torch.testing.assert_close(raw["logits"], theirs["cls_logits"])
+    torch.testing.assert_close(raw["offsets"], theirs["bbox_regression"])
+    outputs = head(features, SIZE)
+    decoded = other.box_coder.decode_single(theirs["bbox_regression"][0], anchors)
+    torch.testing.assert_close(outputs["boxes"][0], decoded.clamp(0, SIZE[0]))
+    scores = theirs["cls_logits"].softmax(dim=-1)[..., 1:]
+    torch.testing.assert_close(outputs["scores"], scores)
+
+
+def test_losses_equal_torchvisions() -> None:
+    head, other, features = make_pair()
+    boxes = [
+        torch.tensor([[5.0, 5.0, 40.0, 50.0], [50.0, 20.0, 90.0, 90.0]]),
+        torch.tensor([[10.0, 60.0, 30.0, 70.0]]),
+    ]
+    labels = [torch.tensor([0, 2]), torch.tensor([1])]
+    y: Targets = {
+        "boxes": boxes,
+        "labels": labels,
+        "ignored": [torch.zeros(len(each), dtype=torch.bool) for each in labels],
+    }
+    raw = head.training_outputs(features, SIZE)
+    losses = head.criterion()(raw, y)
+    other.train()
+    targets = [
+        {"boxes": box, "labels": label + 1} for box, label in zip(boxes, labels, strict=True)
+    ]
+    pictures = [torch.zeros(3, *SIZE)] * 2
+    theirs = other(pictures, targets)
+    matched = [
+        int((other.proposal_matcher(_overlap(box, raw["anchors"])) >= 0).sum()) for box in boxes
+    ]
+    total = sum(matched)
+    torch.testing.assert_close(losses["box"] / total, theirs["bbox_regression"])
+    torch.testing.assert_close(losses["score"] / total, theirs["classification"])
+
+
+def test_offsets_are_inverse() -> None:
+    anchors = torch.rand(50, 2) * 50
+    anchors = torch.cat([anchors, anchors + 1 + torch.rand(50, 2) * 30], dim=1)
+    boxes = anchors.flip(0)
+    torch.testing.assert_close(decode_offsets(encode_offsets(boxes, anchors), anchors), boxes)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_photos_without_objects_and_ignored_ones(ignored: bool) -> None:
+    head, _, features = make_pair()
+    one = torch.tensor([[5.0, 5.0, 40.0, 50.0]]) if ignored else torch.zeros(0, 4)
+    y: Targets = {
+        "boxes": [one, one],
+        "labels": [torch.zeros(len(one), dtype=torch.int64)] * 2,
+        "ignored": [torch.ones(len(one), dtype=torch.bool)] * 2,
+    }
+    criterion = head.criterion()
+    losses = criterion(head.training_outputs(features, SIZE), y)
+    assert losses["score"] == losses["box"] == 0
+    assert criterion.weight(y) > 0
+
+
+def _overlap(boxes: Tensor, anchors: Tensor) -> Tensor:
+    from torchvision.ops import box_iou
+
+    overlap: Tensor = box_iou(boxes, anchors)
+    return overlap
