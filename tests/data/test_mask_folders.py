@@ -129,7 +129,7 @@ def test_a_wrong_number_of_names_is_refused(tmp_path: Path, names: tuple[str, ..
     said = rf"gives {len(names)} names.* 3 classes: 0, 1, 2; 255"
     with pytest.raises(UsageError, match=said) as caught:
         read_manifest(tmp_path, ReadOptions(class_names=names))
-    assert "classes.csv: index,name" in str(caught.value.hint)
+    assert "classes.csv (index,name) instead of --class-names" in str(caught.value.hint)
 
 
 def test_indices_in_three_channels_are_indices(tmp_path: Path) -> None:

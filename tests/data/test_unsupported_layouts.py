@@ -7,11 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from skipstone.core.errors import UsageError
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
-from tests.mask_data import write_scenes
+from tests.mask_data import make_scene, save_mask, write_scenes
 from tests.photos import make_photo, save_photo
 
 
@@ -107,3 +108,46 @@ def test_other_texts_beside_pictures_are_no_annotations(tmp_path: Path) -> None:
     for name, text in (("a.json", '{"a": 1}'), ("a.txt", "7 lives\n"), ("a.xml", "<x/>")):
         (tmp_path / "cat" / name).write_text(text)
     assert "only one class (cat)" in refused(tmp_path)
+
+
+def test_masks_beside_pictures_without_class_folders_are_named(tmp_path: Path) -> None:
+    """As in Carvana: train and train_masks, which are GIF."""
+    write_scenes(tmp_path, 4)
+    (tmp_path / "images").rename(tmp_path / "train")
+    for path in sorted((tmp_path / "masks").iterdir()):
+        Image.open(path).save(path.with_name(f"{path.stem}_mask.gif"))
+        path.unlink()
+    (tmp_path / "masks").rename(tmp_path / "train masks")
+    with pytest.raises(UsageError, match="train and train masks: by their names") as caught:
+        read_manifest(tmp_path)
+    assert "add --images train --masks 'train masks'" in str(caught.value.hint)
+    options = ReadOptions(images="train", masks="train masks")
+    assert len(read_manifest(tmp_path, options)) == 4
+
+
+@pytest.mark.parametrize("kind", ["index", "palette", "colour"])
+def test_masks_in_a_folder_of_any_name_are_no_class(tmp_path: Path, kind: str) -> None:
+    """As in CamVid: the folder's name does not tell, but its files have few colours."""
+    write_scenes(tmp_path, 4, kind=kind)
+    (tmp_path / "images").rename(tmp_path / "stills")
+    (tmp_path / "masks").rename(tmp_path / "approved")
+    for path in sorted((tmp_path / "approved").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_L.png"))
+    with pytest.raises(UsageError, match="look like pictures and their masks") as caught:
+        read_manifest(tmp_path)
+    assert "--images stills --masks approved." in str(caught.value.hint)
+    assert len(read_manifest(tmp_path, ReadOptions(images="stills", masks="approved"))) == 4
+    for path in sorted((tmp_path / "approved").iterdir()):  # two classes of photos with equal names
+        save_mask(make_scene(1)[1], path)
+        Image.open(tmp_path / "stills" / path.name.replace("_L", "")).save(path)
+    assert read_manifest(tmp_path).schema["classes"] == ["approved", "stills"]
+
+
+def test_pictures_in_a_format_that_is_not_read_are_named(tmp_path: Path) -> None:
+    write_scenes(tmp_path, 3)
+    for path in sorted((tmp_path / "images").iterdir()):
+        Image.open(path).save(path.with_suffix(".gif"))
+        path.unlink()
+    with pytest.raises(UsageError, match="images holds 3 GIF pictures") as caught:
+        read_manifest(tmp_path)
+    assert "-format png" in str(caught.value.hint)

@@ -66,7 +66,7 @@ KINDS = {
         FindingKind(
             "mask_values",
             "masks with unknown values",
-            "Name these values in classes.csv, or ignore them (--ignore). Until then their "
+            "Add these values to the table of classes, or ignore them (--ignore). Until then their "
             "pictures are left out.",
             "all",
         ),

@@ -18,6 +18,7 @@ from skipstone.data.class_tables import ignore_classes
 from skipstone.data.fingerprint import map_in_threads
 from skipstone.data.mask_files import (
     IGNORE_INDEX,
+    MAX_INFERRED_COLOURS,
     MaskPixels,
     MaskRow,
     MaskTable,
@@ -26,8 +27,6 @@ from skipstone.data.mask_files import (
     grey_colour,
 )
 
-#: Without a table, masks with more colours than this are rejected.
-MAX_INFERRED_COLOURS = 64
 #: Masks with 0, 255, this many indices between, and one of these nearly white, have soft edges.
 _MIN_SOFT_VALUES, _NEARLY_WHITE = 16, 240
 
@@ -339,8 +338,8 @@ def build_named_class_table(
         raise UsageError(
             f"--class-names gives {pluralize(len(names), 'name')}, and the masks of {root} hold "
             f"{pluralize(len(class_rows), 'class', 'classes')}: {join_limited(written, 12)}{also}.",
-            hint="Give one name per class, in this order. A class that occurs in no mask needs a "
-            f"line in {root / 'classes.csv'}: index,name",
+            hint="Give one name per class, in this order. For a class that occurs in no mask, list "
+            f"all classes in {root / 'classes.csv'} (index,name) instead of --class-names.",
         )
     for index, name in zip(class_rows, names, strict=True):
         rows[index] = MaskRow(rows[index].value, rows[index].colour, name)

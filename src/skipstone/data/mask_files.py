@@ -25,6 +25,8 @@ from skipstone.data.input_files import make_skip_check
 IGNORE_INDEX = 255
 #: Codes are 8-bit numbers below IGNORE.
 MAX_CLASSES = IGNORE_INDEX
+#: Without a table, masks with more colours than this are rejected.
+MAX_INFERRED_COLOURS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,8 +366,8 @@ def load_mask_codes(data: bytes, table: MaskTable, name: str) -> np.ndarray:
     except UnknownMaskValue as error:
         raise DataError(
             f"{name}: {error}.",
-            hint="`skipstone audit` lists every such mask. Name the value in classes.csv, or "
-            f"ignore its pixels: --ignore {shlex.quote(error.written)}",
+            hint="`skipstone audit` lists every such mask. Add the value to the table of "
+            f"classes, or ignore its pixels: --ignore {shlex.quote(error.written)}",
         ) from error
     except ValueError as error:
         raise DataError(f"{name}: {error}.") from error

@@ -27,7 +27,7 @@ from skipstone.core.formatting import join_limited, natural_sorted, pluralize, q
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.core.specs import InputSpec
 from skipstone.data.class_tables import find_class_table, ignore_classes
-from skipstone.data.input_files import make_skip_check, read_head
+from skipstone.data.input_files import load_conversions, make_skip_check, read_head
 from skipstone.data.manifest import Manifest, build_table
 from skipstone.data.mask_classes import (
     build_named_class_table,
@@ -73,6 +73,7 @@ class MatchedMasks:
     unmasked_pictures: list[str] = field(default_factory=list)
     unmatched_masks: list[str] = field(default_factory=list)
     mask_affix: tuple[str, str] = ("", "")
+    skipped_pictures: Counter[str] = field(default_factory=Counter)
 
 
 class MaskFolderReader:
@@ -210,7 +211,8 @@ def _pair_in(
     mask_folders = [n for n in names if n.casefold() in MASK_FOLDER_NAMES]
     picture_folders = [n for n in ([images] if images else picture_folders) if n != masks]
     mask_folders = [n for n in ([masks] if masks else mask_folders) if n != images]
-    picture_folders = [name for name in picture_folders if _has_pictures(folder / name)]
+    candidates = [name for name in picture_folders if holds_masks(folder / name)]
+    picture_folders = [n for n in candidates if _has_pictures(folder / n)] or candidates
     mask_folders = [name for name in mask_folders if holds_masks(folder / name)]
     if not picture_folders or not mask_folders:
         return None
@@ -218,7 +220,7 @@ def _pair_in(
         if len(candidates) > 1:
             raise UsageError(
                 f"{folder} holds more than one candidate: {join_limited(candidates)}.",
-                hint=f"Choose one: {flag} {candidates[0]}",
+                hint=f"Choose one: {flag} {quote_path(Path(candidates[0]))}",
             )
     pictures = _find_inner_folder(folder, picture_folders[0], mask_folders[0], [INPUTS["image"]])
     return pictures, _find_inner_folder(folder, mask_folders[0], pictures, [mask_input()])
@@ -333,6 +335,12 @@ def _no_match_error(root: Path, folders: FolderPair, pairs: MatchedMasks) -> Usa
             "format of which masks are not read.",
             hint="Save the masks as PNG, one per picture, with the name of the picture.",
         )
+    if pairs.skipped_pictures and not pairs.unmasked_pictures:
+        (reason, count), *_ = pairs.skipped_pictures.most_common(1)
+        return UsageError(
+            f"{root / folders.images} holds {count:,} {reason}, and no other pictures.",
+            hint=load_conversions([INPUTS["image"]]).get(reason),
+        )
     inside = [f"{folders.masks}/{child.name}" for child in list_subfolders(root / folders.masks)]
     inside = [path for path in inside if has_sources(root / path, [mask_input()])]
     hint = "A mask has the name of its picture; all masks may add the same prefix or ending."
@@ -369,6 +377,7 @@ def match_masks(
         for stem, path in list(pictures.items()):
             if reason := find_skip_reason(path, read_head(root / path)):
                 scanned.skipped_counts[reason] += 1
+                pairs.skipped_pictures[reason] += 1
                 used += 1
                 del pictures[stem]
         masks = _by_stem(scanned.files, folders.masks, pattern or "*")

@@ -9,9 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from skipstone.core.disk import read_regular
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_limited, natural_sorted, quote_path
-from skipstone.data.mask_files import mask_input
+from skipstone.data.mask_files import MAX_INFERRED_COLOURS, decode_mask, mask_input
 from skipstone.data.readers.base import MASK_FOLDER_NAMES, PICTURE_FOLDER_NAMES
 from skipstone.data.readers.scan import (
     has_sources,
@@ -32,6 +33,8 @@ _MASK_ENDING = re.compile(
 _MAX_SHARE_BY_CHANCE = 1 / 5
 #: The share of names that a folder of pictures and a folder of masks have in common.
 _MIN_SHARED_NAMES = 0.9
+#: The number of files of a folder that are opened to tell masks from photos.
+_TRIED_FILES = 5
 
 
 def find_masks_by_name(pictures: Iterable[str]) -> list[tuple[str, str]]:
@@ -51,7 +54,7 @@ def has_image_mask_pairs(folder: Path) -> bool:
     names = {child: child.name.casefold() for child in list_subfolders(folder)}
     pictures = [child for child in names if names[child] in PICTURE_FOLDER_NAMES]
     masks = [child for child in names if names[child] in MASK_FOLDER_NAMES]
-    return any(map(has_sources, pictures)) and any(map(holds_masks, masks))
+    return any(map(holds_masks, pictures)) and any(map(holds_masks, masks))
 
 
 def holds_masks(folder: Path) -> bool:
@@ -85,6 +88,8 @@ def reject_masks(root: Path, rows: Sequence[tuple[str, str]], reader: str | None
         by_label[label].append(path)
     if reader is not None:
         _reject_mask_folder(root, by_label, reader)
+    else:
+        _suggest_mask_folders(root)
     pairs = find_masks_by_name(path for _, path in rows)
     if not pairs:
         return
@@ -117,19 +122,61 @@ def _reject_mask_folder(root: Path, by_label: Mapping[str, list[str]], reader: s
             "their masks or boxes, not like classes.",
             hint=f"If these are your classes, add --reader {reader}.",
         )
+    if len(by_label) != 2:
+        return
+    first, second = ({_stem(path) for path in paths} for paths in by_label.values())
+    cores = [_strip_shared_parts(paths) for paths in by_label.values()]
+    if not any(
+        len(one & other) >= _MIN_SHARED_NAMES * min(len(one), len(other))
+        for one, other in ((first, second), (cores[0], cores[1]))
+    ):
+        return
     masks = [label for label in by_label if _words(label) & MASK_FOLDER_NAMES]
-    if len(by_label) != 2 or len(masks) != 1:
+    masks = masks or [label for label, paths in by_label.items() if _look_like_masks(root, paths)]
+    if len(masks) != 1:
         return
     (images,) = by_label.keys() - {masks[0]}
-    first, second = ({_stem(path) for path in by_label[label]} for label in (images, masks[0]))
-    if len(first & second) < _MIN_SHARED_NAMES * min(len(first), len(second)):
-        return
     raise UsageError(
         f"{root} holds {join_limited(sorted(by_label))} with equal file names: they look like pictures "
         "and their masks, not like classes.",
         hint=f"If so, add --reader mask-folders --images {quote_path(Path(images))} --masks "
         f"{quote_path(Path(masks[0]))}. If these are your classes, add --reader {reader}.",
     )
+
+
+def _suggest_mask_folders(root: Path) -> None:
+    """UsageError if one folder in `root` is named like masks, and one other holds pictures."""
+    folders = list_subfolders(root)
+    masks = [f for f in folders if _words(f.name) & MASK_FOLDER_NAMES and holds_masks(f)]
+    pictures = [f for f in folders if f not in masks and has_sources(f)]
+    if len(masks) == 1 and len(pictures) == 1:
+        images, drawn = (quote_path(Path(folder.name)) for folder in (pictures[0], masks[0]))
+        raise UsageError(
+            f"{root} holds {pictures[0].name} and {masks[0].name}: by their names pictures and masks.",
+            hint=f"If so, add --images {images} --masks {drawn}",
+        )
+
+
+def _strip_shared_parts(paths: Sequence[str]) -> set[str]:
+    """Names without the prefix and the ending that all share: {"1", "2"} for 1_L.png, 2_L.png."""
+    names = [os.path.splitext(path.rpartition("/")[2])[0] for path in paths]  # noqa: PTH122
+    parts = [re.split(r"[ _.-]", name) for name in names]
+    width = min(map(len, parts))
+    start = next((n for n in range(width) if len({p[n] for p in parts}) > 1), 0)
+    end = next((n for n in range(1, width + 1) if len({p[-n] for p in parts}) > 1), 1) - 1
+    return {"_".join(part[start : len(part) - end]) for part in parts}
+
+
+def _look_like_masks(root: Path, paths: Sequence[str]) -> bool:
+    """Whether some files, evenly spaced, hold as few colours as masks do."""
+    for path in paths[:: max(1, len(paths) // _TRIED_FILES)][:_TRIED_FILES]:
+        try:
+            mask = decode_mask(read_regular(root / path))
+        except (OSError, ValueError):
+            return False
+        if len(mask.distinct_values()) > MAX_INFERRED_COLOURS:
+            return False
+    return True
 
 
 def _words(label: str) -> set[str]:
