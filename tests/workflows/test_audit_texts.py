@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,25 @@ def test_the_terminal_speaks_of_texts(messy: tuple[Path, AuditResult], run: Run)
     assert re.search(r"2 texts are nearly the same, \d+ % of their letters agree", out)
     assert "picture" not in out
     assert "lower_quartile" in out
+
+
+def test_the_next_commands_read_the_data_in_the_same_way(tmp_path: Path, run: Run) -> None:
+    """As they are printed: with the flags of the audit, and quoted."""
+    table = write_csv(
+        tmp_path / "my texts.csv",
+        [*rows(12), rows(12)[0]],  # a copy, so that there is a finding
+        "text,my kind",
+    )
+    lines = table.read_text(encoding="utf-8").splitlines()
+    lines = [f"{line},{'other' if number else 'x y'}" for number, line in enumerate(lines)]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    flags = ("--label-column", "my kind")
+    words = shlex.split(run("audit", table, *flags).out.splitlines()[-1])
+    assert words[:3] == ["Details:", "skipstone", "audit"]
+    words[-1] = str(tmp_path / "my audit")
+    words = shlex.split(run(*words[2:]).out.splitlines()[-1])
+    assert words[:3] == ["Next:", "skipstone", "train"]
+    assert run("audit", *words[3:]).code == 0
 
 
 @pytest.mark.parametrize("name", ["mail.csv", "mail.jsonl"])

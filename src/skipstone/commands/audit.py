@@ -78,13 +78,14 @@ def print_result(result: AuditResult, output: Output) -> None:
         findings = [finding for finding in audited.findings if finding.kind == kind.name]
         if findings:
             _print_findings(kind, findings, audited.nouns, output)
-    data = shlex.quote(str(result.data))
+    words = {"data": result.data, **result.settings}
     if result.files:
         output.print_line(f"Written: {', '.join(str(path) for path in result.files.values())}")
-        exclude = shlex.quote(str(result.files["exclude"]))
-        output.print_line(f"Next:    skipstone train {data} --exclude {exclude}", "bold")
+        words["exclude"] = str(result.files["exclude"])
+        train = ["skipstone", "train", *COMMAND.to_words(**words)[2:]]
+        output.print_line(f"Next:    {shlex.join(train)}", "bold")
     elif audited.findings:
-        output.print_line(f"Details: skipstone audit {data} --out audit", "bold")
+        output.print_line(f"Details: {shlex.join(COMMAND.to_words(**words, out='audit'))}", "bold")
 
 
 def _print_findings(

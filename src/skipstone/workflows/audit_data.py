@@ -45,12 +45,14 @@ class AuditResult(TableResult):
     Args:
         data: the path that the user passed.
         files: written files by kind: "json", "page", "exclude"; empty without `out`.
+        settings: options by which the data was read; training needs them, too.
     """
 
     audit: AuditFindings
     notes: tuple[str, ...]
     data: Path
     files: dict[str, Path] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     exit_code: int = 0
 
     def __repr__(self) -> str:
@@ -122,7 +124,7 @@ def audit(
         name = relative_path((folder / AUDIT_FILES["exclude"]).absolute())
         text = format_exclude_list(result, manifest, data=data, file=name, already_excluded=before)
         files = _write(folder, result, manifest, text, command)
-    return AuditResult(result, manifest.notes, data, files)
+    return AuditResult(result, manifest.notes, data, files, dict(settings or {}))
 
 
 def _label_checker(manifest: Manifest, model: Path, seed: int) -> FindLabelIssues:

@@ -171,7 +171,7 @@ def _reject_nested_data_sets(path: Path, scan: FileScan) -> None:
             raise UsageError(
                 f"{path} holds {top}, which holds {join_limited(folder.name for folder in splits)}: "
                 f"{top} looks like a data set, not like a class.",
-                hint=f"Give its path: {path / top} (or, if it is a class: --reader class-folders)",
+                hint=f"Give its path: {quote_path(path / top)} (or, if it is a class: --reader class-folders)",
             )
 
 

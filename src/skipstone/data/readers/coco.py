@@ -15,7 +15,7 @@ from typing import Any
 
 from skipstone.core.disk import read_regular
 from skipstone.core.errors import DataError, UsageError
-from skipstone.core.formatting import join_limited, natural_sorted
+from skipstone.core.formatting import join_limited, natural_sorted, quote_path
 from skipstone.core.registry import INPUTS
 from skipstone.core.strict_json import parse_json
 from skipstone.data.manifest import Manifest
@@ -77,7 +77,7 @@ class CocoReader:
                 if picture in photos:
                     raise UsageError(
                         f"{owners[picture]} and {file} both describe {picture}.",
-                        hint=f"Give the file that counts: skipstone train {root / file}",
+                        hint=f"Give the file that counts: skipstone train {quote_path(root / file)}",
                     )
                 photo.path, photo.split = picture, _find_split(file, picture, len(contents))
                 photos[picture], owners[picture] = photo, file

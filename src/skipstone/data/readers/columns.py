@@ -24,7 +24,6 @@ from skipstone.data.readers.csv_records import (
     detect_dialect,
     find_swallowed_row,
     read_csv_records,
-    split_lines,
     swallowed_lines_error,
 )
 
@@ -220,7 +219,7 @@ def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
     if options.bad_bytes == "replace" and any("\ufffd" in name for name in names):
         # A name that cannot be typed; the strict reading says which byte is invalid.
         next(read_csv_records(path, replace(dialect, errors="strict")))
-    cells: list[list[str]] = [[] for _ in header]
+    cells: list[list[Any]] = [[] for _ in header]
     lines: list[int] = []
     short: list[int] = []
     long_rows: list[int] = []
@@ -234,7 +233,7 @@ def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
         if len(record) < len(header):
             short.append(line)
             record += [""] * (len(header) - len(record))
-        if any(len(split_lines(cell)) > 1 for cell in record):
+        if any("\n" in cell or "\r" in cell for cell in record):
             long_rows.append(len(lines))
         lines.append(line)
         for column, cell in zip(cells, record, strict=False):
@@ -245,7 +244,7 @@ def _read_csv(path: Path, options: ReadOptions, least: int) -> Columns:
             raise swallowed_lines_error(path, lines[row], [column[row] for column in cells])
     return Columns(
         path,
-        {name: [*column] for name, column in zip(names, cells, strict=True) if name},
+        {name: column for name, column in zip(names, cells, strict=True) if name},
         lines,
         {},
         short_lines=tuple(short),
