@@ -46,7 +46,7 @@ class ReadOptions:
     input: str | None = option(
         None,
         help="class folders, split folders, table: which files to read if there are several kinds: "
-        "image or text (or a plugin's)",
+        "image, text or audio (or a plugin's)",
     )
     path_column: str | None = option(
         None, help="table, box table: the column with the paths of the files"
