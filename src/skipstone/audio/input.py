@@ -27,7 +27,7 @@ from skipstone.audio.spectrogram import (
     RawWaveform,
 )
 from skipstone.core.errors import DamagedError, DataError
-from skipstone.data.sources import Inline, Source, read_source
+from skipstone.data.sources import FileRef, Inline, Source, read_source
 from skipstone.inputs.base import Array, DecodedSample, FeatureSpec, Input, SourceWindow
 
 #: Recordings that `fit` reads for the rate and length, and for means and deviations.
@@ -133,7 +133,8 @@ class AudioInput(Input):
                 raise DataError(f"{source.name} is not a waveform of finite samples (T,).")
             return data.astype(np.float32, copy=False)
         try:
-            return to_mono(*read_samples(data), self.rate)
+            samples, rate = read_samples(data)
+            return to_mono(cut_span(samples, rate, source), rate, self.rate)
         except ValueError as error:
             raise DataError(f"{source.name}: {error}.") from error
 
@@ -215,6 +216,20 @@ class AudioInput(Input):
         return self._state[key]
 
 
+def cut_span(samples: Array, rate: int, source: Source) -> Array:
+    """The part (T, channels) of a recording that the source names; all of it without a span.
+
+    Raises:
+        ValueError: the recording ends before the part begins.
+    """
+    if not isinstance(source, FileRef) or source.span is None:
+        return samples
+    begin, end = (round(rate * second) for second in source.span)
+    if begin >= len(samples):
+        raise ValueError(f"truncated: the recording ends after {len(samples) / rate:.3f} s")
+    return samples[begin:end]
+
+
 def _unit_scale(options: AudioOptions) -> dict[str, list[float]]:
     """The state of an input that does not standardise yet; {} for features that never are."""
     kind = options.audio_features
@@ -235,7 +250,8 @@ def _read_sample(sources: Sequence[Source]) -> list[tuple[Array, int]]:
             data = read_source(source)
             if isinstance(data, np.ndarray):
                 raise DataError(f"{source.name} is an array, not a recording.")
-            recordings.append(read_samples(data))
+            samples, rate = read_samples(data)
+            recordings.append((cut_span(samples, rate, source), rate))
         except (DataError, ValueError) as error:
             first_error = first_error or f"{source.name}: {error}"
     if not recordings:

@@ -121,6 +121,8 @@ class InputSpec(Spec):
             paths are read for every input that has some; which input, the files decide.
         noun: one of its sources, in messages: "picture".
         formats: the files that it reads, for people; by default the suffixes.
+        has_spans: whether a row of a table may be a part of a file, by columns of its begin and end
+            in seconds.
         is_sidecar: whether such files may accompany those of other inputs (captions, notes). In
             folders they are read only where no other input has files.
         skip_reason: function(name, first 32 bytes) -> why the input cannot read a file, or None;
@@ -153,6 +155,7 @@ class InputSpec(Spec):
     suffixes: tuple[str, ...] = ()
     noun: str = "file"
     formats: str = ""
+    has_spans: bool = False
     is_sidecar: bool = False
     skip_reason: str | None = None
     predict_skip_reason: str | None = None

@@ -24,7 +24,7 @@ from skipstone.core import storage
 from skipstone.core.disk import open_regular
 from skipstone.core.errors import DamagedError
 from skipstone.data.options import ColumnRef
-from skipstone.data.sources import FileRef
+from skipstone.data.sources import FileRef, format_span
 
 #: The three roles of rows: `train`; `val` is for early stopping, calibration, thresholds and
 #: shrink's choices; `test` is scored once, afterwards, and gives the number printed.
@@ -51,7 +51,8 @@ class Manifest:
         table: columns id (int64), path (string, relative to root), member (int64 or null: the
             index inside a container such as IDX), split (string, "" if the user gave none),
             group (string or null), target (any Arrow type: the task reads it), and role (string,
-            "" until `datasets/splitting.py` assigns it).
+            "" until `datasets/splitting.py` assigns it); of parts of recordings also begin and end
+            (float64, seconds).
         root: folder that paths are relative to.
         reader, input, task: registry names.
         schema: JSON-able facts about the targets, such as {"classes": [...]}.
@@ -79,24 +80,39 @@ class Manifest:
 
     def source_at(self, row: int) -> FileRef:
         """The source of the row at position `row` (not an id)."""
-        member = self.table["member"][row].as_py()
-        return FileRef(self.root / self.table["path"][row].as_py(), member, self.cells)
+        member, path = (self.table[name][row].as_py() for name in ("member", "path"))
+        return FileRef(self.root / path, member, self.cells, self._span_at(row))
+
+    def _span_at(self, row: int) -> tuple[float, float] | None:
+        if "begin" not in self.table.column_names:
+            return None
+        return self.table["begin"][row].as_py(), self.table["end"][row].as_py()
+
+    def list_spans(self) -> list[tuple[float, float] | None]:
+        """The span of each row, in seconds; None for a whole source."""
+        if "begin" not in self.table.column_names:
+            return [None] * len(self)
+        return list(zip(self.column_values("begin"), self.column_values("end"), strict=True))
 
     def list_sources(self) -> list[FileRef]:
         members = self.table["member"].to_pylist()
         paths = self.table["path"].to_pylist()
         full_paths = {path: self.root / path for path in set(paths)}
         return [
-            FileRef(full_paths[path], member, self.cells)
-            for path, member in zip(paths, members, strict=True)
+            FileRef(full_paths[path], member, self.cells, span)
+            for path, member, span in zip(paths, members, self.list_spans(), strict=True)
         ]
 
     def row_names(self) -> list[str]:
-        """Each row's display name: its path, with "#3" for a member of a container."""
+        """Each row's display name: its path, with "#3" for a member of a container, "@1-2s" for
+        a span."""
         return [
-            path if member is None else f"{path}#{member}"
-            for path, member in zip(
-                self.column_values("path"), self.column_values("member"), strict=True
+            f"{path}{'' if member is None else f'#{member}'}{format_span(span) if span else ''}"
+            for path, member, span in zip(
+                self.column_values("path"),
+                self.column_values("member"),
+                self.list_spans(),
+                strict=True,
             )
         ]
 
@@ -133,9 +149,10 @@ class Manifest:
 
 
 def build_table(rows: Mapping[str, list[Any]], target_type: pa.DataType) -> pa.Table:
-    """A manifest's table from column lists: `path` and `target`, and optionally member, split and
-    group. Ids count from 0."""
+    """A manifest's table from column lists: `path` and `target`, and optionally member, split,
+    group, begin and end. Ids count from 0."""
     count = len(rows["path"])
+    spans = {name: pa.array(rows[name], pa.float64()) for name in ("begin", "end") if name in rows}
     return pa.table(
         {
             "id": pa.array(np.arange(count), pa.int64()),
@@ -145,6 +162,7 @@ def build_table(rows: Mapping[str, list[Any]], target_type: pa.DataType) -> pa.T
             "group": pa.array(rows.get("group", [None] * count), pa.string()),
             "target": pa.array(rows["target"], target_type),
             "role": pa.array([""] * count, pa.string()),
+            **spans,
         }
     )
 

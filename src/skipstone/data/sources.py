@@ -20,15 +20,24 @@ _RAW = (b"II", b"MM", b"BM", b"\x93NUMPY", b"P5", b"P6")  # TIFF, BMP, numpy, PP
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file, or member number `member` of a container: an IDX file, or a table's `cells`."""
+    """A file, or member number `member` of a container: an IDX file, or a table's `cells`; or the
+    `span` of a recording, in seconds."""
 
     path: Path
     member: int | None = None
     cells: ColumnRef | None = None
+    span: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
+        if self.span is not None:
+            return f"{self.path}{format_span(self.span)}"
         return str(self.path) if self.member is None else f"{self.path}#{self.member}"
+
+
+def format_span(span: tuple[float, float]) -> str:
+    """ "@1.5-2.25s" """
+    return f"@{span[0]:.10g}-{span[1]:.10g}s"
 
 
 @dataclass(frozen=True, slots=True)

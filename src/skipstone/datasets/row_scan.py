@@ -131,4 +131,7 @@ def _scan_row(
         return RowScan(compute_digest(data), size, None)
     if compact and isinstance(examined.content, Compactable):
         examined = replace(examined, content=examined.content.make_smaller())
-    return RowScan(examined.copy_digest or compute_digest(data), size, examined)
+    digest = examined.copy_digest or compute_digest(data)
+    if source.span is not None:  # parts of one file differ, and near duplicates are of whole files
+        return RowScan(f"{digest} {source.span}", size, replace(examined, content=None))
+    return RowScan(digest, size, examined)

@@ -90,6 +90,7 @@ ENTRIES = (
             ".caf",
         ),
         noun="recording",
+        has_spans=True,
         formats="WAV, FLAC, OGG, MP3 and AIFF",
         row_content="files",
         augment="skipstone.audio.audio_augment_options:AudioAugmentOptions",

@@ -48,6 +48,7 @@ from skipstone.data.readers.table_columns import (
     choose_text_column,
     is_number,
     is_set_bit,
+    read_spans,
     reject_missing_header,
     resolve_path_folder,
     sample_cells,
@@ -175,7 +176,10 @@ def _file_rows(
     skip_reason, conversions = make_skip_check(input), load_conversions([input])
     labels = _RowLabels(columns, roles)
     rows: dict[str, list[Any]] = {"path": [], "split": [], "group": [], "target": []}
-    first: dict[str, tuple[int, int]] = {}  # path -> (number in rows, row of the table)
+    spans = read_spans(columns) if input.has_spans else None
+    if spans is not None:
+        rows |= {"begin": [], "end": []}
+    first: dict[Any, tuple[int, int]] = {}  # path and span -> (number in rows, row of the table)
     missing: list[int] = []
     for row, path in enumerate(paths):
         if path is None:
@@ -185,15 +189,20 @@ def _file_rows(
             skipped[reason] += 1
             continue
         fields = labels.read_row(row)
+        span = None if spans is None else spans[row]
         if fields is None:
             skipped[NO_LABEL] += 1
-        elif path in first:
-            number, earlier = first[path]
+            continue
+        split, group, target = fields
+        if span is not None:  # parts of one recording belong together
+            group = group or path
+        if (path, span) in first:
+            number, earlier = first[path, span]
             skipped[REPEATED_ROW] += 1
-            _merge(columns, roles, rows, number, (earlier, row), *fields)
+            _merge(columns, roles, rows, number, (earlier, row), split, group, target)
         else:
-            first[path] = (len(rows["path"]), row)
-            for name, value in zip(rows, (path, *fields), strict=True):
+            first[path, span] = (len(rows["path"]), row)
+            for name, value in zip(rows, (path, split, group, target, *(span or ())), strict=True):
                 rows[name].append(value)
     if missing:
         skipped[MISSING_FILE] = len(missing)

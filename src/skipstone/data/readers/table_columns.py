@@ -26,6 +26,8 @@ _LABEL_NAMES = frozenset(
 )
 _SPLIT_NAMES = frozenset({"split", "subset", "set", "partition"})
 _GROUP_NAMES = frozenset({"group", "group_id", "patient_id", "subject_id"})
+#: Pairs of columns with the begin and end of a part of a file, in seconds.
+_SPAN_NAMES = (("start", "end"), ("begin", "end"), ("onset", "offset"), ("start_time", "end_time"))
 _BITS = frozenset({"0", "1", "true", "false", "0.0", "1.0"})
 _SAMPLE = 200
 _TEXT_NAMES = frozenset(
@@ -77,7 +79,8 @@ def choose_column_roles(
     path, search = (source, False) if source else choose_path_column(columns, root, options)
     split = _split_column(columns, options, {path})
     group = _group_column(columns, options, {path, split})
-    rest = [name for name in columns.names if name not in (path, split, group)]
+    spans = find_span_columns(columns) or ()
+    rest = [name for name in columns.names if name not in (path, split, group, *spans)]
     labels, bits = _label_columns(columns, rest, options)
     conflicts = [name for name in (path, split, group) if name in labels]
     if conflicts:
@@ -96,6 +99,41 @@ def choose_column_roles(
     else:
         task, separator = choose_task_of_cells(columns, labels[0], options)
     return ColumnRoles(path, labels, bits, task, separator, split, group, search)
+
+
+def find_span_columns(columns: Columns) -> tuple[str, str] | None:
+    """The two columns of numbers that say where a part of a file begins and ends; None without."""
+    by_name = {name.casefold(): name for name in columns.names}
+    for pair in _SPAN_NAMES:
+        names = [by_name[word] for word in pair if word in by_name]
+        if len(names) == 2 and all(
+            isinstance(cell, str) and is_number(cell)
+            for name in names
+            for cell in columns.values[name]
+        ):
+            return names[0], names[1]
+    return None
+
+
+def read_spans(columns: Columns) -> list[tuple[float, float]] | None:
+    """(begin, end) in seconds of each row; None for a table of whole files.
+
+    Raises:
+        DataError: a part does not end after it begins.
+    """
+    names = find_span_columns(columns)
+    if names is None:
+        return None
+    spans = []
+    for row, cells in enumerate(zip(*(columns.values[name] for name in names), strict=True)):
+        begin, end = (float(cell.replace(",", ".")) for cell in cells)
+        if not 0 <= begin < end:
+            raise DataError(
+                f"{columns.row_location(row)}: {names[0]} is {begin:g} and {names[1]} is {end:g}; a "
+                "part of a recording begins at 0 or later and ends after it begins."
+            )
+        spans.append((begin, end))
+    return spans
 
 
 def resolve_path_folder(options: ReadOptions) -> Path | None:
