@@ -218,6 +218,18 @@ def test_a_count_of_mistakes_opens_its_gallery() -> None:
     assert re.search(r"<i>true</i> <bdi>001 sparrow</bdi> <b>27.4 %</b>", html)
 
 
+def test_a_cell_that_names_a_metric_shows_its_value_and_interval() -> None:
+    """As in the table of masks, whose IoU by class is a metric."""
+    columns = [{"name": "class", "format": "text"}, {"name": "IoU", "format": "estimate"}]
+    rows = [["sky", "accuracy"], ["sign", "iou:sign"]]
+    table = {"kind": "table", "title": "By class", "columns": columns, "rows": rows}
+    html = page(replace(story(3), sections=[table]))
+    accuracy = next(row for row in story(3).metrics if row["name"] == "accuracy")
+    spread = f"{100 * accuracy['low']:.1f} – {100 * accuracy['high']:.1f} %"
+    assert f'<span class="soft">{spread}</span>' in html
+    assert re.search(r"<bdi>sign</bdi></th><td[^>]*>–</td>", html)  # never seen: no such metric
+
+
 def test_what_only_experts_need_is_folded() -> None:
     html = page(story(3))
     for title in ("all metrics", "calibration, post-processing", "versions"):
