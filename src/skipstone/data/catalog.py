@@ -35,6 +35,7 @@ ENTRIES = (
         options="skipstone.data.options:ReadOptions",
         summary="photos with boxes, a COCO file (.json) for all of them or for each split",
         source="Lin et al. 2014, arXiv:1405.0312",
+        audit="skipstone.data.readers.box_audit:audit_boxes",
         own_options=("box_frame",),
     ),
     ReaderSpec(
@@ -42,6 +43,7 @@ ENTRIES = (
         "skipstone.data.readers.yolo:YoloReader",
         options="skipstone.data.options:ReadOptions",
         summary="photos with boxes, a YOLO file (.txt) for each photo, and data.yaml",
+        audit="skipstone.data.readers.box_audit:audit_boxes",
         own_options=("box_frame", "class_names"),
     ),
     ReaderSpec(
@@ -50,6 +52,7 @@ ENTRIES = (
         options="skipstone.data.options:ReadOptions",
         summary="photos with boxes, a Pascal VOC file (.xml) for each photo",
         source="Everingham et al. 2010, IJCV 88(2)",
+        audit="skipstone.data.readers.box_audit:audit_boxes",
         own_options=("box_frame",),
     ),
     ReaderSpec(
@@ -76,6 +79,7 @@ ENTRIES = (
         "skipstone.data.readers.box_table:BoxTableReader",
         options="skipstone.data.options:ReadOptions",
         summary="CSV, TSV, JSON Lines or Parquet with a path, a label and a box per row",
+        audit="skipstone.data.readers.box_audit:audit_boxes",
         own_options=(
             *("path_column", "path_folder", "label_column", "split_column"),
             *("delimiter", "encoding", "quoting", "box_format", "box_frame"),

@@ -126,7 +126,7 @@ def make_box_manifest(
     task = _check_task(options)
     sizes = _read_sizes(root, annotated.photos)
     frame = options.box_frame or _infer_frame(annotated.photos, sizes)
-    repairs: Counter[str] = Counter()
+    repairs: dict[str, list[str]] = {kind: [] for kind in REPAIRS}
     rows: list[tuple[AnnotatedPhoto, list[BoxLabel]]] = []
     other_size = []
     for photo, size in zip(annotated.photos, sizes, strict=True):
@@ -171,7 +171,7 @@ def make_box_manifest(
             for reason, count in sorted({**annotated.skipped_counts, **skipped}.items())
             if count
         },
-        unpaired_files={reason: tuple(paths) for reason, paths in unpaired.items()},
+        unpaired_files={reason: tuple(paths) for reason, paths in {**unpaired, **repairs}.items()},
     )
 
 
@@ -249,7 +249,7 @@ def _is_same_size(photo: AnnotatedPhoto, size: PhotoSize, frame: str) -> bool:
 
 
 def _repair_boxes(
-    photo: AnnotatedPhoto, size: PhotoSize | None, frame: str, repairs: Counter[str]
+    photo: AnnotatedPhoto, size: PhotoSize | None, frame: str, repairs: dict[str, list[str]]
 ) -> list[BoxLabel]:
     """The photo's boxes in pixels of the upright photo, without those that cannot be meant."""
     drawn_on = photo.size if size is None else size.upright if frame == "shown" else size.stored
@@ -260,7 +260,7 @@ def _repair_boxes(
             x1, x2 = x1 * drawn_on[0], x2 * drawn_on[0]
             y1, y2 = y1 * drawn_on[1], y2 * drawn_on[1]
         if x2 < x1 or y2 < y1:
-            repairs["swapped"] += 1
+            repairs["swapped"].append(photo.path)
             x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
         if drawn_on is not None:
             inside = (
@@ -268,16 +268,17 @@ def _repair_boxes(
                 *(min(max(x2, 0.0), drawn_on[0]), min(max(y2, 0.0), drawn_on[1])),
             )
             beyond = max(abs(a - b) for a, b in zip(inside, (x1, y1, x2, y2), strict=True))
-            repairs["clipped"] += beyond > _ROUNDING
+            if beyond > _ROUNDING:
+                repairs["clipped"].append(photo.path)
             x1, y1, x2, y2 = inside
         if not (x2 - x1 >= 1 and y2 - y1 >= 1):  # NaN, too
-            repairs["empty"] += 1
+            repairs["empty"].append(photo.path)
             continue
         box = (x1, y1, x2, y2)
         if size is not None and frame == "stored":
             box = _to_upright(box, size)
         if (label.label, box) in repaired:
-            repairs["twice"] += 1
+            repairs["twice"].append(photo.path)
         repaired[label.label, box] = BoxLabel(label.label, box, label.crowd, label.difficult)
     return list(repaired.values())
 
@@ -296,7 +297,7 @@ def _to_upright(
     return (x1, y1, x2, y2)
 
 
-_REPAIRS = {
+REPAIRS = {
     "swapped": "with swapped corners {is_} corrected",
     "clipped": "past the border of the photo {is_} cut off there",
     "empty": "without area {is_} dropped",
@@ -304,17 +305,17 @@ _REPAIRS = {
 }
 
 
-def _repair_notes(repairs: Counter[str]) -> list[str]:
+def _repair_notes(repairs: Mapping[str, Sequence[str]]) -> list[str]:
     return [
-        f"{pluralize(repairs[kind], 'box', 'boxes')} "
-        f"{words.format(is_='is' if repairs[kind] == 1 else 'are')}."
-        for kind, words in _REPAIRS.items()
+        f"{pluralize(len(repairs[kind]), 'box', 'boxes')} "
+        f"{words.format(is_='is' if len(repairs[kind]) == 1 else 'are')}."
+        for kind, words in REPAIRS.items()
         if repairs[kind]
     ]
 
 
-def _describe_repairs(repairs: Counter[str]) -> str:
-    return f" ({repairs['empty']:,} have no area)" if repairs["empty"] else ""
+def _describe_repairs(repairs: Mapping[str, Sequence[str]]) -> str:
+    return f" ({len(repairs['empty']):,} have no area)" if repairs["empty"] else ""
 
 
 def _frame_notes(
