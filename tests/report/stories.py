@@ -10,8 +10,8 @@ import numpy as np
 
 from skipstone.data.samples import SampleMeta
 from skipstone.evaluation.intervals import wilson_interval
-from skipstone.report.build_report import ReportData, to_json_safe
 from skipstone.report.data_uris import encode_data_uri
+from skipstone.report.report_schema import ReportData, to_json_safe
 from skipstone.tasks.classification.task import ClassificationTask
 from skipstone.tasks.options import ClassifyOptions
 

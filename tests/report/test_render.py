@@ -26,9 +26,10 @@ from skipstone.report.blocks import (
     TableBlock,
     block_from_json,
 )
-from skipstone.report.build_report import ReportData, build_training_report, to_json_safe
+from skipstone.report.build_report import build_training_report
 from skipstone.report.charts import draw_curves, round_ticks
 from skipstone.report.render import render_report
+from skipstone.report.report_schema import ReportData, to_json_safe
 from skipstone.report.tables import MAX_MATRIX, REDUCED_MATRIX, render_confusion, render_table
 from skipstone.report.text_format import escape_html
 from tests.report.stories import HOSTILE, names, receipt, story

@@ -27,15 +27,11 @@ from skipstone.evaluation.scores import Scores
 from skipstone.inference.programs import read_programs
 from skipstone.inputs.base import Input
 from skipstone.models.profile import profile_network
-from skipstone.report.build_report import (
-    ReportData,
-    build_training_report,
-    describe_model,
-    to_json_safe,
-)
+from skipstone.report.build_report import build_training_report, describe_model
 from skipstone.report.gallery import GalleryDrawer
 from skipstone.report.plots import draw_plots, format_history
 from skipstone.report.render import render_report
+from skipstone.report.report_schema import ReportData, to_json_safe
 from skipstone.tasks.base import ClassCounting, Task
 from skipstone.training.baseline import BaselineComparison
 from skipstone.training.plan import TrainContext, TrainPlan

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.scores import Skill, judge_skill
+from skipstone.report.report_schema import ReportData
 from skipstone.report.text_format import format_percent
-
-if TYPE_CHECKING:
-    from skipstone.report.build_report import ReportData
 
 Json = Mapping[str, Any]
 
