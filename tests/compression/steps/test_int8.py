@@ -280,7 +280,6 @@ def test_recurrent_layers_stay_in_floating_point_and_it_is_said(
     assert facts["layers"]["int8"] >= 2  # the attention's first layer, and the classes
     assert sum(facts["layers"].values()) - facts["layers"]["int8"] >= 2
     assert set(receipt["sizes"]["programs"]) == {"openvino-int8"}
-    assert receipt["sizes"]["programs"]["openvino-int8"] < receipt["sizes"]["before"]
     reference, found = (
         open_model(out, runtime)
         .compute_outputs(manifest.rows_with_role("val").list_sources())
