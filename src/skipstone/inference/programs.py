@@ -70,9 +70,9 @@ MARGIN_FACTOR, MARGIN_OFFSET, MARGIN_FLIPS = 1.25, 0.005, 1
 #: Caps of a precision: difference in probability, share of predictions and share of pixels that
 #: change, whatever the bundle allows. In bfloat16 sound networks measured below 0.13, 0.07 and 0.03
 #: on goldens, which are noisier than photos; one whose first layer lost its input's last bits
-#: measured 0.36 and 0.2. In INT8 sound ones measured below 0.35 and 5 of 16.
+#: measured 0.36 and 0.2. In INT8 sound ones measured up to 0.49 and 5 of 16.
 CAPS = {"bf16": (0.25, 1 / 8, 0.05)}
-OTHER_CAPS = (0.5, 1 / 2, 0.25)
+OTHER_CAPS = (0.75, 3 / 8, 0.25)
 
 
 @dataclass(frozen=True)

@@ -224,8 +224,8 @@ def test_a_bundle_cannot_allow_itself_a_wrong_program(shipped: Path, hides: str)
     _change_exports(shipped, loosen)
     row = _row(shipped)
     assert not row["ok"]
-    assert "(allowed 0.5)" in row["problem"]
-    assert row["tolerance"]["flips"] <= 8
+    assert "(allowed " in row["problem"]
+    assert row["tolerance"]["flips"] <= 6
 
 
 def test_another_processor_is_held_to_the_networks_answers(shipped: Path) -> None:
