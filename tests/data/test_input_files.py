@@ -1,4 +1,4 @@
-"""Files of an input from outside, by the suffixes and nouns of its spec: recordings."""
+"""Files of an input from outside, by the suffixes and nouns of its spec: traces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skipstone.data.predict_inputs import list_predict_items
 from skipstone.data.read import read_manifest
 from tests.photos import make_photo, save_photo
 
-SOUND = InputSpec("sound", "sounds:Sound", suffixes=(".wav", ".flac"), noun="recording")
+SOUND = InputSpec("sound", "sounds:Sound", suffixes=(".trc", ".tra"), noun="trace")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def write(root: Path, *names: str) -> Path:
         if name.endswith(".jpg"):
             save_photo(make_photo(0, "disc", (8, 8)), (root / name).with_suffix(""))
         else:
-            (root / name).write_bytes(b"RIFF....WAVE")
+            (root / name).write_bytes(b"RIFF....TRCE")
     return root
 
 
@@ -49,52 +49,52 @@ def check(manifest: Manifest, reader: str, paths: list[str]) -> None:
 
 
 def test_class_folders_and_split_folders(tmp_path: Path) -> None:
-    names = ["cat/1.wav", "cat/sub/2.WAV", "dog/1.flac"]
-    flat = read_manifest(write(tmp_path / "a", *names, "cat/1.txt", "README.txt", "3.wav"))
+    names = ["cat/1.trc", "cat/sub/2.TRC", "dog/1.tra"]
+    flat = read_manifest(write(tmp_path / "a", *names, "cat/1.txt", "README.txt", "3.trc"))
     check(flat, "class-folders", names)
     assert flat.notes == (
-        "Read as class folders: 3 recordings in 2 classes (cat, dog).",
-        "1 recording in deeper folders belongs to the class of the enclosing class folder.",
-        "1 recording outside class folders is skipped.",
+        "Read as class folders: 3 traces in 2 classes (cat, dog).",
+        "1 trace in deeper folders belongs to the class of the enclosing class folder.",
+        "1 trace outside class folders is skipped.",
     )
     assert flat.skipped_counts == {
-        "files other than .wav, .flac": 2,
-        "recordings outside class folders": 1,
+        "files other than .trc, .tra": 2,
+        "traces outside class folders": 1,
     }
     splits = [f"{split}/{name}" for split in ("train", "val") for name in names]
     check(read_manifest(write(tmp_path / "b" / "only", *splits)), "split-folders", splits)
 
 
-@pytest.mark.parametrize("path", ["files/{}.wav", "{}"])
+@pytest.mark.parametrize("path", ["files/{}.trc", "{}"])
 def test_a_table_names_them(tmp_path: Path, path: str) -> None:
-    write(tmp_path, *(f"files/{number}.wav" for number in range(4)), "files/0.txt")
+    write(tmp_path, *(f"files/{number}.trc" for number in range(4)), "files/0.txt")
     rows = "".join(f"{path.format(number)},{'ab'[number % 2]}\n" for number in range(4))
     (tmp_path / "t.csv").write_text("name,label\n" + rows)
     manifest = read_manifest(tmp_path / "t.csv")
-    check(manifest, "table", [f"files/{number}.wav" for number in range(4)])
-    assert "4 recordings from column name" in manifest.notes[0]
-    (tmp_path / "bare.csv").write_text("files/0.wav,a\n")
-    with pytest.raises(Exception, match=r"no header: its first line contains 'files/0\.wav'"):
+    check(manifest, "table", [f"files/{number}.trc" for number in range(4)])
+    assert "4 traces from column name" in manifest.notes[0]
+    (tmp_path / "bare.csv").write_text("files/0.trc,a\n")
+    with pytest.raises(Exception, match=r"no header: its first line contains 'files/0\.trc'"):
         read_manifest(tmp_path / "bare.csv")
 
 
 def test_a_table_of_text_files(tmp_path: Path) -> None:
-    write(tmp_path, "1.txt", "2.txt", "3.wav")
+    write(tmp_path, "1.txt", "2.txt", "3.trc")
     (tmp_path / "t.csv").write_text("path,label\n1.txt,a\n2.txt,b\n")
     assert read_manifest(tmp_path / "t.csv").input == "text"
-    (tmp_path / "mixed.csv").write_text("path,label\n1.txt,a\n2.txt,b\n3.wav,a\n")
+    (tmp_path / "mixed.csv").write_text("path,label\n1.txt,a\n2.txt,b\n3.trc,a\n")
     said = error(tmp_path / "mixed.csv")
-    assert "holds 2 texts and 1 recording; a data set has one kind of files." in said
+    assert "holds 2 texts and 1 trace; a data set has one kind of files." in said
     assert "--input text or --input sound" in said
 
 
 def test_mixed_folders_need_a_decision(tmp_path: Path) -> None:
-    write(tmp_path, "cat/1.wav", "cat/1.jpg", "dog/2.wav", "dog/1.jpg", "dog/2.jpg", "dog/1.txt")
-    assert "holds 3 pictures and 2 recordings" in error(tmp_path)
+    write(tmp_path, "cat/1.trc", "cat/1.jpg", "dog/2.trc", "dog/1.jpg", "dog/2.jpg", "dog/1.txt")
+    assert "holds 3 pictures and 2 traces" in error(tmp_path)
     check(
         read_manifest(tmp_path, ReadOptions(input="sound")),
         "class-folders",
-        ["cat/1.wav", "dog/2.wav"],
+        ["cat/1.trc", "dog/2.trc"],
     )
     pictures = read_manifest(tmp_path, ReadOptions(input="image"))
     assert (pictures.input, len(pictures)) == ("image", 3)
@@ -102,12 +102,12 @@ def test_mixed_folders_need_a_decision(tmp_path: Path) -> None:
 
 
 def test_one_suffix_of_two_inputs_needs_a_decision(tmp_path: Path) -> None:
-    other = InputSpec("other", "x:Other", suffixes=(".wav",), noun="track")
+    other = InputSpec("other", "x:Other", suffixes=(".trc",), noun="track")
     INPUTS.register(other)
     try:
-        write(tmp_path, "cat/1.wav", "dog/2.wav")
-        assert "2 recordings and 2 tracks" in error(tmp_path)
-        write(tmp_path, "dog/3.flac")
+        write(tmp_path, "cat/1.trc", "dog/2.trc")
+        assert "2 traces and 2 tracks" in error(tmp_path)
+        write(tmp_path, "dog/3.tra")
         assert read_manifest(tmp_path).input == "sound"
     finally:
         INPUTS.unregister("other")
@@ -116,12 +116,12 @@ def test_one_suffix_of_two_inputs_needs_a_decision(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["1.wav", "2.wav"], "holds recordings but no class folders"),
-        (["train/1.wav", "test/2.wav"], "test, train hold recordings without class folders"),
-        (["cat/sub/1.wav"], "only one class (sub); .* Put recordings of something else"),
-        (["train_recordings/1.wav", "test/2.wav"], "look like parts of a data set"),
-        (["x/1.bin"], "holds no pictures and no recordings (1 file skipped"),
-        (["x/1.bin"], "TIFF, PPM and HEIC; .wav, .flac."),
+        (["1.trc", "2.trc"], "holds traces but no class folders"),
+        (["train/1.trc", "test/2.trc"], "test, train hold traces without class folders"),
+        (["cat/sub/1.trc"], "only one class (sub); .* Put traces of something else"),
+        (["train_traces/1.trc", "test/2.trc"], "look like parts of a data set"),
+        (["x/1.bin"], "holds no pictures and no recordings and no traces (1 file skipped"),
+        (["x/1.bin"], "MP3 and AIFF; .trc, .tra."),
     ],
 )
 def test_errors_name_what_is_there(tmp_path: Path, names: list[str], words: str) -> None:
@@ -130,21 +130,21 @@ def test_errors_name_what_is_there(tmp_path: Path, names: list[str], words: str)
         assert part in said
 
 
-def test_one_recording_is_no_data_set(tmp_path: Path) -> None:
-    said = error(write(tmp_path, "1.wav") / "1.wav")
-    assert "is one recording, not a data set" in said
+def test_one_trace_is_no_data_set(tmp_path: Path) -> None:
+    said = error(write(tmp_path, "1.trc") / "1.trc")
+    assert "is one trace, not a data set" in said
 
 
 def test_prediction_skips_other_files_of_a_folder(tmp_path: Path) -> None:
-    write(tmp_path, "1.wav", "a/2.flac", "notes.md")
+    write(tmp_path, "1.trc", "a/2.tra", "notes.md")
     found = list_predict_items([tmp_path], [], input=SOUND, options=ReadOptions())
-    assert [item.relative_path.as_posix() for item in found] == ["1.wav", "a/2.flac"]
+    assert [item.relative_path.as_posix() for item in found] == ["1.trc", "a/2.tra"]
 
 
 def test_an_input_without_suffixes_is_not_a_choice(tmp_path: Path) -> None:
     INPUTS.register(InputSpec("waves", "x:Waves"))
     try:
-        with pytest.raises(UsageError, match="Choose one of: image, text, sound"):
+        with pytest.raises(UsageError, match="Choose one of: image, text, audio, sound"):
             list_file_inputs("waves")
     finally:
         INPUTS.unregister("waves")

@@ -53,11 +53,11 @@ def test_a_path_with_brackets_is_no_glob(tmp_path: Path) -> None:
 
 
 def test_nothing_and_nothing_but_other_files(tmp_path: Path) -> None:
-    assert "holds no pictures." in refused(tmp_path)
+    assert "holds no pictures and no recordings." in refused(tmp_path)
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "song.wav").write_bytes(b"RIFF....WAVE")
+    (tmp_path / "a" / "song.mid").write_bytes(b"MThd\0\0\0\6")
     assert "1 other files" in refused(tmp_path)
-    (tmp_path / "a" / "song.wav").unlink()
+    (tmp_path / "a" / "song.mid").unlink()
     for name, head, words in (
         ("1.avif", b"\0\0\0\x18ftypavif", "1 AVIF picture, .* magick"),
         ("1.dng", b"II*\0", "1 camera RAW photo, .* Export them as JPEG"),

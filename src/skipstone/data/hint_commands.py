@@ -114,7 +114,7 @@ def rename_texts(root: Path) -> tuple[str, str]:
     (suffix, count), *_ = suffixes.most_common(1)
     sample = [root / path for path in examples[suffix][:_FILES_TO_OPEN]]
     is_other = suffix.casefold() in (*_NOT_TEXTS, ".txt")
-    if is_other or 2 * count < suffixes.total() or not all(map(_is_text, sample)):
+    if is_other or count < 2 or 2 * count < suffixes.total() or not all(map(_is_text, sample)):
         return "", ""
     new = quote_path(root.with_name(f"{root.resolve().name}-txt"))
     names = f"-name {shlex.quote(f'*{suffix}')}" if suffix else "! -name '*.txt'"
