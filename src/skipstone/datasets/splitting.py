@@ -173,8 +173,8 @@ def get_labels(target: Any) -> tuple[Label, ...]:
     objects, else none."""
     if isinstance(target, str):
         return (target,)
-    if isinstance(target, list) and target and all(isinstance(item, Mapping) for item in target):
-        target = [item["label"] for item in target]
+    if isinstance(target, list) and all(isinstance(item, Mapping) for item in target):
+        target = [item["label"] for item in target if "label" in item]
     if isinstance(target, list) and target and all(isinstance(item, str) for item in target):
         return tuple(dict.fromkeys(target))
     return (_NO_LABEL,)
