@@ -90,7 +90,8 @@ def test_predict_export_and_the_script_agree(
 def test_export_never_overwrites(classified: Trained, tmp_path: Path) -> None:
     out = tmp_path / "ir"
     assert ask("export", classified.run, "--to", "openvino", "--out", out).code == 0
-    assert {path.name for path in out.iterdir()} == {"model.xml", "model.bin"}
+    programs = {"model.xml", "model.bin"}
+    assert {path.name for path in out.iterdir()} == {*programs, "model.json", "predict.py"}
     before = tree(out)
     again = ask("export", classified.run, "--to", "openvino", "--out", out)
     assert again.code == 2
