@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from skipstone.cli.main import main
+from skipstone.commands.base import find_commands
 from tests.photos import make_photo, save_photo
 from tests.small_bundles import CLASSES, write_small
 
@@ -73,7 +74,7 @@ def replace_command(
     monkeypatch: pytest.MonkeyPatch, name: str, function: Callable[..., Any]
 ) -> None:
     """Let the command call `function`, with the arguments of its own function."""
-    module = importlib.import_module(f"skipstone.commands.{name}")
+    module = sys.modules[find_commands()[name].function.__module__]
 
     @functools.wraps(module.COMMAND.function)
     def call(**arguments: Any) -> Any:

@@ -132,7 +132,7 @@ MISTAKES = {
     "models resent18": "unknown model 'resent18'.|Did you mean 'resnet18'",
     "train {data} --smooth 0.1": "no flag --smooth",
     "train {data} --thresholds f1": "--thresholds is an option of task tag; this run is",
-    "train {data} --model efficientnet_lite0 --width 2": "--width is an option of model resnet",
+    "train {data} --model efficientnet_lite0 --width 2": "--width is an option of model bcresnet",
 }
 
 
@@ -243,7 +243,7 @@ def test_json_of_models(run: Run) -> None:
     rows = {row["name"]: row for row in run("models", "--json").json["models"]}
     assert rows["resnet18"]["parameters"] == 11_176_512
     assert rows["resnet18"]["macs"] == 1_813_561_344
-    assert rows["resnet18"]["input"] == "image 224"
+    assert rows["resnet18"]["input"] == "image, spectrogram 224"
     assert rows["resnet18"]["source"].startswith("He et al. 2015")
     assert run("models", "resnet18", "--json").json["models"] == [rows["resnet18"]]
     (one,) = run("models", "timm/resnet18", "--json").json["models"]

@@ -129,6 +129,7 @@ def evaluation(right: list[bool]) -> Evaluation:
             "label": "c0" if good else "c1",
             "correct": good,
             "probability": 0.8,
+            "probabilities": [0.8, 0.2, 0.0] if good else [0.2, 0.8, 0.0],
             "rank": 1 if good else 2,
             "loss": 0.2,
             "brier": 0.1,
