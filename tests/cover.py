@@ -31,12 +31,16 @@ class Case:
 
     @property
     def pairs(self) -> frozenset[tuple[str, ...]]:
-        """Each two of the three."""
-        names = {"task": self.task, "input": self.input, "model": self.model}
-        return frozenset(
-            (one, names[one], other, names[other])
-            for one, other in itertools.combinations(names, 2)
-        )
+        """Task and input, each of them with the family of the model, and the model itself.
+
+        Models that one function builds, with the same needs, are a family: with each task and input
+        one of them is enough.
+        """
+        spec = BACKBONES[self.model]
+        family = f"{spec.target} {spec.head} {spec.solver} {sorted(spec.provides)}"
+        names = {"task": self.task, "input": self.input, "family": family}
+        pairs = itertools.combinations(names.items(), 2)
+        return frozenset({("model", self.model), *(one + other for one, other in pairs)})
 
     def __str__(self) -> str:
         return f"{self.task}-{self.input}-{self.model.replace('/', '-')}-{self.reader}"
@@ -81,7 +85,7 @@ def cover() -> list[Case]:
     chosen: list[Case] = []
     candidates = triples()
     while left:
-        best = max(candidates, key=lambda case: len(case.pairs & left))
+        best = max(candidates, key=lambda case: (len(case.pairs & left), -_size(case.model)))
         chosen.append(best)
         candidates.remove(best)
         left -= best.pairs
@@ -101,4 +105,8 @@ def cover() -> list[Case]:
 
 def _smallest_model(task: str, input: str) -> str:
     models = [case.model for case in triples() if (case.task, case.input) == (task, input)]
-    return min(models, key=lambda name: BACKBONES[name].parameters or math.inf)
+    return min(models, key=_size)
+
+
+def _size(model: str) -> float:
+    return BACKBONES[model].parameters or math.inf
