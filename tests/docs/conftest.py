@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from skipstone.audio.goldens import write_wav
+from tests.box_data import make_scenes, write_voc
 from tests.hf_models import write_encoder
 from tests.high_depth_pictures import write_stripes
 from tests.mask_data import write_scenes
@@ -58,13 +59,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/,
-    scenes/, sounds/, sound.wav, long.wav, texts.csv, vectors.txt, words.csv, encoder/, letter.txt, runs/001."""
+    scenes/, shelves/, sounds/, sound.wav, long.wav, texts.csv, vectors.txt, words.csv, encoder/,
+    letter.txt, runs/001."""
     write_photos(tmp_path / "photos", 6, 2)
     save_photo(make_photo(9, "disc"), tmp_path / "photo")
     _write_tables(tmp_path)
     write_idx_folder(tmp_path / "mnist", 24, 12)
     write_stripes(tmp_path / "cells", 16)
     write_scenes(tmp_path / "scenes", 8)
+    write_voc(tmp_path / "shelves", make_scenes(24))
     write_recording_folders(tmp_path / "sounds", 16)
     write_recording(tmp_path / "sound.wav", 99, "low")
     long = [

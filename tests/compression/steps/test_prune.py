@@ -115,7 +115,7 @@ def test_what_learns_again_is_judged_on_its_own_device(
 
     def predictor(input: Any, runtime: TorchRuntime, *_: Any) -> Any:
         judged.append(runtime.device)
-        return SimpleNamespace(evaluate=lambda rows: SimpleNamespace(records=[]))
+        return SimpleNamespace(evaluate=lambda rows: SimpleNamespace(records=[], failures=[]))
 
     monkeypatch.setattr(recover, "fit", fit)
     monkeypatch.setattr(recover, "Predictor", predictor)
