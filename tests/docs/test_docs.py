@@ -297,26 +297,26 @@ def test_the_architecture_names_calls_that_exist() -> None:
 
 
 def return_type(function: Callable[..., object]) -> type:
-    """The class of a function's results, which its module imports only for type checkers."""
-    name = function.__annotations__["return"]
-    source = Path(importlib.import_module(function.__module__).__file__ or "")
-    (module,) = [
-        node.module or ""
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]
-    ]
-    kind: type = getattr(importlib.import_module(module), name)
+    """The class of a function's results."""
+    kind: type = names_of(function.__module__)[function.__annotations__["return"]]
     return kind
 
 
 def type_hints(kind: type) -> dict[str, Any]:
-    """The types of a result's attributes, which its module may import only for type checkers."""
-    source = Path(sys.modules[kind.__module__].__file__ or "").read_text(encoding="utf-8")
-    names: dict[str, Any] = {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom):
-            names |= vars(importlib.import_module(node.module or ""))
+    modules = [base.__module__ for base in kind.__mro__ if base.__module__ != "builtins"]
+    names = {key: value for module in modules for key, value in names_of(module).items()}
     return typing.get_type_hints(kind, localns=names)
+
+
+def names_of(module: str) -> dict[str, Any]:
+    """What a module's type hints may name, also what it imports only for type checkers."""
+    names = dict(vars(importlib.import_module(module)))
+    source = Path(names["__file__"]).read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            imported = vars(importlib.import_module(node.module or ""))
+            names |= {alias.name: imported.get(alias.name) for alias in node.names}
+    return names
 
 
 def test_results_have_the_attributes_that_are_documented() -> None:

@@ -89,7 +89,7 @@ def test_unreadable_pictures_are_passed_over_by_fit() -> None:
 def test_photos_of_a_phone_without_the_extra_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     heic = Inline(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "IMG_1.HEIC")
-    with pytest.raises(DataError, match=r"IMG_1.HEIC: .*pip install 'skipstone\[heic\]'"):
+    with pytest.raises(DataError, match=r"IMG_1.HEIC: .*pip install '\.\[heic\]'"):
         ImageInput(ImageOptions(size=8)).fit([heic, heic])
 
 

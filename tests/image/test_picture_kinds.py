@@ -149,5 +149,5 @@ def test_heic_equals_pillow_heif(orientation: int) -> None:
 
 def test_heic_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ValueError, match=r"pip install 'skipstone\[heic\]'"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[heic\]'"):
         decode_pixels(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", spec())
