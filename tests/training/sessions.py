@@ -159,9 +159,9 @@ def observe(progress: Progress) -> None:
 
     finish = RunFolder.finish
 
-    def finished(self: Any) -> None:
+    def finished(self: Any, **options: bool) -> None:
         progress["ended"] = 1
-        finish(self)
+        finish(self, **options)
 
     RunFolder.finish = finished  # type: ignore[method-assign]
     keeper.restore_checkpoint, keeper.after_step = restored, stepped  # type: ignore[method-assign]

@@ -149,5 +149,5 @@ def train(
             options=recipe,
             run=run,
         )
-        run.finish()
+        run.finish(keep_checkpoint=True)
     return network, result

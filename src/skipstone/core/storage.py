@@ -314,11 +314,13 @@ def remove_file(path: Path | str) -> None:
 
 
 def remove_folder(path: Path | str) -> None:
-    """Remove a folder and its content."""
+    """Remove a folder and its content; a kill leaves all of it or a temporary."""
     path = Path(path)
     try:
         fault_injection_point("remove", path)
-        shutil.rmtree(path)
+        doomed = temporary_sibling(path)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
         fsync_folder(path.parent)
     except OSError as error:
         raise storage_error("remove", path, error) from error

@@ -70,9 +70,9 @@ MARGIN_FACTOR, MARGIN_OFFSET, MARGIN_FLIPS = 1.25, 0.005, 1
 #: Caps of a precision: difference in probability, share of predictions and share of pixels that
 #: change, whatever the bundle allows. In bfloat16 sound networks measured below 0.13, 0.07 and 0.03
 #: on goldens, which are noisier than photos; one whose first layer lost its input's last bits
-#: measured 0.36 and 0.2. In INT8 sound ones measured up to 0.49 and 5 of 16.
+#: measured 0.36 and 0.2. In INT8 sound ones measured up to 0.49, 5 of 16 and 0.34.
 CAPS = {"bf16": (0.25, 1 / 8, 0.05)}
-OTHER_CAPS = (0.75, 3 / 8, 0.25)
+OTHER_CAPS = (0.75, 3 / 8, 0.5)
 
 
 @dataclass(frozen=True)
@@ -304,6 +304,8 @@ def cap_tolerance(tolerance: Tolerance, precision: str, goldens: int) -> Toleran
     if precision == "f32":  # its tolerance is a constant
         return tolerance
     probability, predictions, pixels = CAPS.get(precision, OTHER_CAPS)
+    if tolerance.share is not None and precision not in CAPS:
+        probability = 1.0  # of thousands of pixels or boxes, one may change entirely
     return Tolerance(
         min(tolerance.probability, probability),
         tolerance.relative,
