@@ -142,7 +142,11 @@ class Bench:
 def _int8_met(receipt: dict[str, Any]) -> bool:
     drop = (receipt["test"] or receipt["val"])["drop"]["value"]
     faster = max(
-        (row["value"] for row in receipt["latency"]["ratios"] if row["slow"].startswith("torch")),
+        (
+            row["value"] or 0.0  # None: the control was not steady
+            for row in receipt["latency"]["ratios"]
+            if row["slow"].startswith("torch")
+        ),
         default=0.0,
     )
     return bool(receipt["accepted"] and drop <= INT8_DROP and faster >= INT8_FASTER)
