@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.errors import UsageError
 from skipstone.core.options import Range, check_options, option
-from skipstone.inputs.augmentation_options import AugmentationOptions
+from skipstone.inputs.augmentation_options import AugmentationOptions, describe_strengths
 
 #: {operation: (strength when named alone, greatest strength, help text)}, in the order in which
 #: they run.
@@ -82,6 +83,9 @@ class AudioAugmentOptions(AugmentationOptions):
 
     augmentation_factory = "skipstone.audio.augment:make_audio_augmentation"
     mixing_factory = "skipstone.audio.augment:make_audio_mixing"
+    what = "recordings"
+    preset_names = tuple(AUDIO_PRESETS)
+    strengths_alone = MappingProxyType({name: row[0] for name, row in AUDIO_OPERATIONS.items()})
 
     augment: str = option(
         "standard",
@@ -106,17 +110,7 @@ class AudioAugmentOptions(AugmentationOptions):
     )
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.augment not in AUDIO_PRESETS:
-            for word in self._list_words():
-                if word not in AUDIO_OPERATIONS:
-                    hint = did_you_mean(word, [*AUDIO_PRESETS, *AUDIO_OPERATIONS])
-                    problems.append(
-                        f"{word!r} is neither a preset ({', '.join(AUDIO_PRESETS)}) nor an "
-                        f"operation on recordings ({', '.join(AUDIO_OPERATIONS)}). "
-                        f"{hint}".rstrip(" ?.")
-                    )
-        check_options(self, problems)
+        check_options(self, self.list_unknown_names())
         if "background" in self.get_strengths() and self.background_folder is None:
             raise UsageError(
                 "--background needs recordings to add.",
@@ -125,23 +119,11 @@ class AudioAugmentOptions(AugmentationOptions):
 
     def get_strengths(self) -> dict[str, float]:
         """{operation: strength} of the enabled ones in the order in which they run."""
-        if self.augment in AUDIO_PRESETS:
-            chosen = dict(AUDIO_PRESETS[self.augment])
-        else:
-            words = self._list_words()
-            chosen = {word: AUDIO_OPERATIONS[word][0] for word in words if word in AUDIO_OPERATIONS}
-        if self.background_folder is not None:
-            chosen.setdefault("background", AUDIO_OPERATIONS["background"][0])
-        for name in AUDIO_OPERATIONS:
-            value = getattr(self, name)
-            if value is not None:
-                chosen[name] = float(value)
-        return {name: chosen[name] for name in AUDIO_OPERATIONS if chosen.get(name, 0) > 0}
+        strengths = self.enabled_strengths(AUDIO_PRESETS.get(self.augment))
+        if self.background_folder is not None and self.background is None:
+            strengths = {"background": self.strengths_alone["background"], **strengths}
+        return {name: strengths[name] for name in AUDIO_OPERATIONS if name in strengths}
 
     def describe_operations(self, size: int = 0) -> str:
         """One sentence for the user; `size` is ignored."""
-        parts = [f"{name} {strength:.3g}" for name, strength in self.get_strengths().items()]
-        return f"augmentation '{self.augment}': {', '.join(parts) or 'nothing'}"
-
-    def _list_words(self) -> list[str]:
-        return [word.strip().replace("-", "_") for word in self.augment.split(",")]
+        return describe_strengths(f"{self.augment!r}", self.get_strengths())

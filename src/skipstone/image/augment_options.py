@@ -23,10 +23,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from skipstone.core.errors import did_you_mean
 from skipstone.core.options import Range, check_options, option
-from skipstone.inputs.augmentation_options import AugmentationOptions
+from skipstone.inputs.augmentation_options import AugmentationOptions, describe_strengths
 
 TINY = 64
 
@@ -127,6 +127,9 @@ class ImageAugmentOptions(AugmentationOptions):
 
     augmentation_factory = "skipstone.image.augment_factory:make_image_augmentation"
     mixing_factory = "skipstone.image.augment_factory:make_image_mixing"
+    what = "pictures"
+    preset_names = tuple(PRESETS)
+    strengths_alone = MappingProxyType({name: row[0] for name, row in OPERATIONS.items()})
 
     augment: str = option(
         "standard",
@@ -162,25 +165,16 @@ class ImageAugmentOptions(AugmentationOptions):
     )
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.augment not in PRESETS:
-            for word in self._words():
-                if word not in OPERATIONS:
-                    hint = did_you_mean(word, [*PRESETS, *OPERATIONS])
-                    problems.append(
-                        f"{word!r} is neither a preset ({', '.join(PRESETS)}) nor an "
-                        f"operation ({', '.join(OPERATIONS)}). {hint}".rstrip(" ?.")
-                    )
+        problems = self.list_unknown_names()
         if self.scale is not None and 0 < self.scale < 1:
             problems.append(f"scale is {self.scale}; allowed: 0 (off), or 1 to 8")
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
         check_options(self, problems)
 
-    def _words(self) -> list[str]:
+    def list_operations(self) -> list[str]:
         """The operations of `augment`; `pad` is another option's name, and here means `pad_crop`."""
-        words = [word.strip().replace("-", "_") for word in self.augment.split(",")]
-        return ["pad_crop" if word == "pad" else word for word in words]
+        return ["pad_crop" if word == "pad" else word for word in super().list_operations()]
 
     def get_strengths(self, size: int, *, is_spatial: bool = False) -> dict[str, float]:
         """{operation: strength} of the enabled ones in the order in which they run.
@@ -189,19 +183,14 @@ class ImageAugmentOptions(AugmentationOptions):
             size: side of the records.
             is_spatial: whether the task has spatial targets.
         """
+        preset: Mapping[str, float] | None = None
         if self.augment in PRESETS and is_spatial:
-            chosen = dict(SPATIAL_PRESETS[self.augment])
+            preset = SPATIAL_PRESETS[self.augment]
             if size <= TINY:
-                chosen.pop("flip", None)
+                preset = {name: value for name, value in preset.items() if name != "flip"}
         elif self.augment in PRESETS:
-            chosen = dict(PRESETS[self.augment][size > TINY])
-        else:
-            chosen = {word: OPERATIONS[word][0] for word in self._words()}
-        for name in OPERATIONS:
-            value = getattr(self, name)
-            if value is not None:
-                chosen[name] = float(value)
-        return {name: chosen[name] for name in OPERATIONS if chosen.get(name, 0) > 0}
+            preset = PRESETS[self.augment][size > TINY]
+        return self.enabled_strengths(preset)
 
     def describe_operations(
         self,
@@ -219,11 +208,7 @@ class ImageAugmentOptions(AugmentationOptions):
         if used_strengths is not None:
             mixing = {n: s for n, s in strengths.items() if n in ("mixup", "cutmix")}
             strengths = {**used_strengths, **mixing}
-        parts = [f"{name} {strength:.3g}" for name, strength in strengths.items()]
-        if self.custom is not None:
-            parts.append(self.custom)
-        what = ", ".join(parts) or "nothing"
-        sentence = f"augmentation '{self.augment}' at {size} px: {what}"
+        sentence = describe_strengths(f"{self.augment!r} at {size} px", strengths, self.custom)
         if self.augment in ("standard", "strong") and size <= TINY and self.flip is None:
             sentence += (
                 "; tiny pictures are not mirrored, because digits and letters lose their meaning "

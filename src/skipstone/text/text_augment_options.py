@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from skipstone.core.errors import UsageError, did_you_mean
+from skipstone.core.errors import UsageError
 from skipstone.core.options import Range, check_options, option
-from skipstone.inputs.augmentation_options import AugmentationOptions
+from skipstone.inputs.augmentation_options import AugmentationOptions, describe_strengths
 
 #: {operation: (strength when named alone, help text)}, in the order in which they run.
 TEXT_OPERATIONS: Mapping[str, tuple[float, str]] = {
@@ -77,6 +78,9 @@ class TextAugmentOptions(AugmentationOptions):
 
     augmentation_factory = "skipstone.text.augment:make_text_augmentation"
     mixing_factory = "skipstone.text.augment:make_text_mixing"
+    what = "texts"
+    preset_names = tuple(TEXT_PRESETS)
+    strengths_alone = MappingProxyType({name: row[0] for name, row in TEXT_OPERATIONS.items()})
 
     augment: str = option(
         "none",
@@ -104,16 +108,7 @@ class TextAugmentOptions(AugmentationOptions):
     )
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.augment not in TEXT_PRESETS:
-            for word in self._words():
-                if word not in TEXT_OPERATIONS:
-                    names = [_flag(name) for name in TEXT_OPERATIONS]
-                    hint = did_you_mean(_flag(word), [*TEXT_PRESETS, *names])
-                    problems.append(
-                        f"{_flag(word)!r} is neither a preset ({', '.join(TEXT_PRESETS)}) nor an "
-                        f"operation on texts ({', '.join(names)}). {hint}".rstrip(" ?.")
-                    )
+        problems = self.list_unknown_names()
         if self.custom is not None and not all(self.custom.partition(":")):
             problems.append(f"custom is {self.custom!r}; write 'package.module:name'")
         check_options(self, problems)
@@ -134,29 +129,11 @@ class TextAugmentOptions(AugmentationOptions):
 
     def get_strengths(self) -> dict[str, float]:
         """{operation: strength} of the enabled ones in the order in which they run."""
-        if self.augment in TEXT_PRESETS:
-            chosen = dict(TEXT_PRESETS[self.augment])
-        else:
-            chosen = {w: TEXT_OPERATIONS[w][0] for w in self._words() if w in TEXT_OPERATIONS}
-        if self.synonym_table is not None:
-            chosen.setdefault("synonyms", TEXT_OPERATIONS["synonyms"][0])
-        for name in TEXT_OPERATIONS:
-            value = getattr(self, name)
-            if value is not None:
-                chosen[name] = float(value)
-        return {name: chosen[name] for name in TEXT_OPERATIONS if chosen.get(name, 0) > 0}
+        strengths = self.enabled_strengths(TEXT_PRESETS.get(self.augment))
+        if self.synonym_table is not None and self.synonyms is None:
+            strengths = {"synonyms": self.strengths_alone["synonyms"], **strengths}
+        return strengths  # synonyms run first
 
     def describe_operations(self, size: int = 0) -> str:
         """One sentence for the user; `size` is ignored."""
-        parts = [f"{_flag(name)} {strength:.3g}" for name, strength in self.get_strengths().items()]
-        if self.custom is not None:
-            parts.append(self.custom)
-        return f"augmentation '{self.augment}': {', '.join(parts) or 'nothing'}"
-
-    def _words(self) -> list[str]:
-        return [word.strip().replace("-", "_") for word in self.augment.split(",")]
-
-
-def _flag(name: str) -> str:
-    """An operation's name as in its flag."""
-    return name.replace("_", "-")
+        return describe_strengths(f"{self.augment!r}", self.get_strengths(), self.custom)
