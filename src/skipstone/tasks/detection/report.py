@@ -76,15 +76,17 @@ def _class_table(
     matrix: np.ndarray,
 ) -> Mapping[str, Any]:
     truths = figures.count_truths(table, 0)
+    precision = np.array(
+        [figures.average_precision(table, 0, code, truths[code]) for code in range(len(names))]
+    )  # (K, IoUs)
     rows = []
-    for code, name in enumerate(names):
-        precision = figures.average_precision(table, 0, code, truths[code])
+    for code in np.argsort(precision[:, 0], kind="stable"):  # NaN last
         detections, objects, answers = matrix[code, code], matrix[code].sum(), matrix[:, code].sum()
         rows.append(
             [
-                name,
-                _number(precision[0]),
-                _number(precision.mean()),
+                names[code],
+                f"ap50:{names[code]}",  # the metric of that name, with its interval
+                _number(precision[code].mean()),
                 float(detections / answers) if answers else None,
                 float(detections / objects) if objects else None,
                 int(objects),
@@ -93,10 +95,10 @@ def _class_table(
         )
     return {
         "kind": "table",
-        "title": "By class",
+        "title": "By class, weakest first",
         "columns": [
             {"name": "class", "format": "text"},
-            {"name": "AP at IoU 0.5", "format": "bar"},
+            {"name": "AP at IoU 0.5", "format": "estimate"},
             {"name": "AP at 0.5 to 0.95", "format": "percent"},
             {"name": "precision", "format": "percent"},
             {"name": "recall", "format": "percent"},
