@@ -7,6 +7,7 @@ computed. Energies equal `librosa.feature.melspectrogram(center=False)`.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
     )
 
 
-class _Exact(nn.Module):
+class _Exact(nn.Module, abc.ABC):
     """A module of constants that computes in float32 under any autocast and any dtype of the network:
     energies span 100 dB. Its state dict is empty, because its constants belong to the input."""
 
@@ -113,8 +114,9 @@ class _Exact(nn.Module):
                 return self.compute(waveform.float())
         return self.compute(waveform.float())
 
+    @abc.abstractmethod
     def compute(self, waveform: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Features of waveforms (N, L), in float32."""
 
 
 class MelEnergies(_Exact):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +13,12 @@ from skipstone.core.errors import MissingExtra
 MAX_ROWS = 20
 
 
-class TableResult:
+class TableResult(abc.ABC):
     """A result that is a table of records."""
 
+    @abc.abstractmethod
     def table_rows(self) -> Sequence[Mapping[str, Any]]:
         """The records, with simple values."""
-        raise NotImplementedError
 
     def to_frame(self) -> Any:
         """The table as a pandas DataFrame. MissingExtra without pandas."""

@@ -37,6 +37,7 @@ WITHOUT_PHOTO = "annotations without a photo"
 OTHER_SIZE = "annotations of another size than their photo"
 
 #: EXIF orientation -> how the stored picture becomes upright: (swap axes, mirror x, mirror y).
+#: Also in image/decode.py, whose text has to stand alone in exported scripts.
 _ORIENTATIONS = {
     2: (False, True, False),
     3: (False, True, True),
