@@ -13,6 +13,8 @@ import pytest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.inference.open_model import open_model
+from skipstone.report.report_schema import ReportData
+from skipstone.report.verdict import build_verdict
 from tests.box_data import make_scenes, write_voc
 from tests.pipelines.command import Answer, ask, script_answers
 
@@ -89,6 +91,13 @@ def test_the_report_draws_boxes(boxes: Boxes) -> None:
     assert {"Worst photos", "Best photos", "Confusion", "Sizes of what was missed"} <= set(blocks)
     assert blocks["Best photos"]["items"][0]["picture"].startswith("data:image/")
     assert blocks["Confusion"]["classes"][-1] == "missed / nothing there"
+    table = blocks["By class, weakest first"]
+    assert {row[1] for row in table["rows"]} == {"ap50:disc", "ap50:square"}
+    recall = next(row for row in story["metrics"] if row["name"] == "recall")
+    verdict = build_verdict(ReportData.from_json(story))
+    wrong = f"about {100 * (1 - recall['value']):.0f} are missed or get a wrong label"
+    assert wrong in verdict["sentences"][0] or recall["value"] > 0.99
+    assert verdict["majority"] == ["no box at all", 0.0]
 
 
 def test_int8_keeps_the_boxes(boxes: Boxes) -> None:

@@ -139,3 +139,10 @@ def test_size(bytes_: int, shown: str) -> None:
 def test_counts() -> None:
     assert words.format_count(11_180_000) == "11.2 million"
     assert words.format_count(8_970) == "8,970"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("mAP of boxes", "mAP of boxes"), ("mean IoU", "Mean IoU"), ("", "")]
+)
+def test_capital_first_letter(text: str, shown: str) -> None:
+    assert words.capitalize_first(text) == shown

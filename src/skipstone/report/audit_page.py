@@ -22,7 +22,7 @@ from skipstone.report.blocks import (
     TableBlock,
     Text,
 )
-from skipstone.report.text_format import format_bytes
+from skipstone.report.text_format import capitalize_first, format_bytes
 
 #: Limits: groups of one kind of finding, photos of a group, photos of the whole page.
 _GROUPS, _PHOTOS, _MOST = 30, 8, 240
@@ -79,7 +79,7 @@ def build_audit_report(story: AuditReportData) -> Report:
     for name, findings in by_kind.items():
         kind = KINDS[name]
         title = kind.format_title(audit.nouns)
-        title = title[0].upper() + title[1:]
+        title = capitalize_first(title)
         sections.append(Section(title, tuple(_findings(story, kind, findings, budget))))
     sections.append(Section("Contents of the data", tuple(_counts(audit))))
     if sheet := _contact_sheet(story):

@@ -35,6 +35,7 @@ from skipstone.report.sample_figures import (
     render_text_variants,
 )
 from skipstone.report.text_format import (
+    capitalize_first,
     escape_html,
     format_interval,
     format_metric,
@@ -159,7 +160,7 @@ def _hero(block: HeadlineMetric) -> str:
     trust = f'<p class="note">{escape_html(block.verdict)}</p>' if block.verdict else ""
     return (
         f'<div class="headline {block.state}"><div class="sentences">{label}{sentences}</div><div>'
-        f'<p class="what">{escape_html(item.title)}</p>'
+        f'<p class="what">{escape_html(capitalize_first(item.title))}</p>'
         f'<p class="value">{format_metric(item.value, as_percent=share)}</p>'
         f'<p class="spread"><b>{spread}</b> <span class="soft">95 % interval</span></p>'
         f"{drawing}{scale}</div><div><dl>{facts}</dl>{trust}</div></div>"

@@ -120,3 +120,9 @@ def _piece(piece: tuple[str, float]) -> str:
         return escape_html(words)
     side = "for" if weight > 0 else "against"
     return f'<mark class="{side} s{strength}">{escape_html(words)}</mark>'
+
+
+def capitalize_first(text: str) -> str:
+    """With a capital first letter, unless the first word mixes cases, as in mAP."""
+    word = text.partition(" ")[0]
+    return text if word != word.lower() else text[:1].upper() + text[1:]

@@ -9,7 +9,7 @@ from typing import Any
 from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.scores import Skill, judge_skill
 from skipstone.report.report_schema import ReportData
-from skipstone.report.text_format import format_percent
+from skipstone.report.text_format import capitalize_first, format_percent
 
 Json = Mapping[str, Any]
 
@@ -87,7 +87,7 @@ def _name_weakness(errors: Json) -> str:
         amount = f"{format_percent(times)} of all {unit}" if unit else count
         parts.append(f"the most frequent mistake is “{truth}” predicted as “{answer}” ({amount})")
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
+    return f"{capitalize_first(text)}." if text else ""
 
 
 def _advise(story: ReportData, skill: Skill, wrong: float | None) -> tuple[str, str]:

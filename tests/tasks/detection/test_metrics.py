@@ -11,7 +11,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from skipstone.tasks.base import RecordTable
+from skipstone.core.registry import TASKS
+from skipstone.tasks.base import RecordTable, Task
 from skipstone.tasks.detection import metrics as figures
 from skipstone.tasks.detection.boxes import Detections
 
@@ -204,3 +205,15 @@ def test_a_share_that_cannot_be_promised() -> None:
     threshold = figures.choose_threshold_for_recall(found, truths, 0.8)
     assert threshold is not None
     assert 0 < threshold <= 0.9
+
+
+def test_errors_are_counted_in_objects() -> None:
+    spec = TASKS["detect"]
+    task: Task = spec.load()(spec.make_options(), {"classes": ["cat", "dog"]})
+    pairs = [[0, 0, 0.9, 99.0]] * 6 + [[1, 0, 0.8, 99.0]] + [[1, 1, 0.8, 99.0], [1, 2, 0.0, 99.0]]
+    records = [{"pairs": pairs}, {"pairs": [[2, 1, 0.0, 99.0], [0, 0, 0.7, 99.0]]}]
+    errors = task.summarize_errors(records)
+    assert errors is not None
+    name, right, objects = errors.weakest or ("", 0.0, 1.0)
+    assert (name, right / objects) == ("dog", pytest.approx(1 / 3))
+    assert errors.confused == ("dog", "cat", pytest.approx(0.1), pytest.approx(0.3))

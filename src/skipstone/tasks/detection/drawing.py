@@ -38,7 +38,7 @@ def draw_boxes(
     scores: np.ndarray | None = None,
 ) -> np.ndarray:
     """uint8 (H, W, 3): the picture (H, W, 1 or 3) with boxes (n, 4) in the colour of their class,
-    the score in per cent at the corner."""
+    the score in per cent above its corner."""
     base = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
     image = Image.fromarray(np.ascontiguousarray(base))
     draw = ImageDraw.Draw(image)
@@ -49,9 +49,10 @@ def draw_boxes(
         draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=line)
         if scores is not None:
             text = f"{100 * scores[row]:.0f}"
-            place = draw.textbbox((x1 + line, y1 + line), text)
-            draw.rectangle(place, fill=colour)
-            draw.text((x1 + line, y1 + line), text, fill=_contrast(colour))
+            height = draw.textbbox((0, 0), text)[3] + 1
+            corner = (x1, y1 - height if y1 >= height else y1 + line)  # above the box, if it fits
+            draw.rectangle(draw.textbbox(corner, text), fill=colour)
+            draw.text(corner, text, fill=_contrast(colour))
     return np.asarray(image)
 
 

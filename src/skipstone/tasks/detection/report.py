@@ -14,8 +14,8 @@ from skipstone.tasks.labels import gallery_item
 
 #: Photos per gallery; the best are at most a third.
 WORST, BEST = 12, 6
-#: Curves in one chart.
-MAX_CURVES = 8
+#: Curves in one chart, which has as many colours.
+MAX_CURVES = 4
 
 
 def box_sections(
@@ -25,14 +25,17 @@ def box_sections(
     post: Mapping[str, Any],
 ) -> list[Mapping[str, Any]]:
     """Blocks for report/blocks.py."""
-    matrix = _count_pairs(table, len(names))
+    matrix, truths = sum_confusion(table, len(names)), figures.count_truths(table, 0)
+    precision = np.array(
+        [figures.average_precision(table, 0, code, truths[code]) for code in range(len(names))]
+    )  # (K, IoUs)
     threshold = float(post.get("threshold", DEFAULT_THRESHOLD))
     scored = sorted(table.rows, key=lambda row: -row["loss"])
     count = min(BEST, (len(scored) + 1) // 3)
     best, worst = scored[::-1][:count], scored[: min(WORST, len(scored) - count)]
     return [
-        _class_table(table, names, colours, matrix),
-        _curves(table, names),
+        _class_table(names, colours, matrix, precision),
+        _curves(table, names, precision),
         {
             "kind": "confusion",
             "title": "Confusion",
@@ -59,7 +62,7 @@ def box_sections(
     ]
 
 
-def _count_pairs(table: RecordTable, classes: int) -> np.ndarray:
+def sum_confusion(table: RecordTable, classes: int) -> np.ndarray:
     """(K + 1, K + 1) objects by prediction at the threshold; the last row holds boxes where nothing
     is, the last column missed objects."""
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
@@ -70,15 +73,11 @@ def _count_pairs(table: RecordTable, classes: int) -> np.ndarray:
 
 
 def _class_table(
-    table: RecordTable,
     names: Sequence[str],
     colours: Sequence[Sequence[int]],
     matrix: np.ndarray,
+    precision: np.ndarray,
 ) -> Mapping[str, Any]:
-    truths = figures.count_truths(table, 0)
-    precision = np.array(
-        [figures.average_precision(table, 0, code, truths[code]) for code in range(len(names))]
-    )  # (K, IoUs)
     rows = []
     for code in np.argsort(precision[:, 0], kind="stable"):  # NaN last
         detections, objects, answers = matrix[code, code], matrix[code].sum(), matrix[:, code].sum()
@@ -111,19 +110,18 @@ def _class_table(
     }
 
 
-def _curves(table: RecordTable, names: Sequence[str]) -> Mapping[str, Any]:
-    objects = figures.count_truths(table, 0)
-    shown = sorted(np.argsort(-objects, kind="stable")[:MAX_CURVES].tolist())
+def _curves(table: RecordTable, names: Sequence[str], precision: np.ndarray) -> Mapping[str, Any]:
+    weakest = np.argsort(precision[:, 0], kind="stable")[:MAX_CURVES].tolist()
     return {
         "kind": "curves",
         "title": "Precision by recall, at IoU 0.5",
         "x": "recall",
         "series": [
             {"name": names[code], "points": [list(p) for p in points]}
-            for code in shown
+            for code in weakest
             if len(points := figures.precision_recall(table, code)) > 1
         ],
-        "note": "" if len(names) <= MAX_CURVES else f"The {MAX_CURVES} classes with most objects.",
+        "note": "" if len(names) <= MAX_CURVES else f"The {MAX_CURVES} weakest classes.",
     }
 
 

@@ -16,6 +16,7 @@ from skipstone.data.mask_files import default_palette
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks.base import (
     Difference,
+    ErrorSummary,
     Metric,
     Outputs,
     Post,
@@ -41,7 +42,7 @@ from skipstone.tasks.detection.label_files import (
     render_voc,
     render_yolo,
 )
-from skipstone.tasks.detection.report import box_sections
+from skipstone.tasks.detection.report import box_sections, sum_confusion
 from skipstone.tasks.detection.spec import DetectOptions
 from skipstone.tasks.labels import (
     TIE_MARGIN,
@@ -49,6 +50,7 @@ from skipstone.tasks.labels import (
     extend_class_schema,
     max_absolute_difference,
     mismatched_shapes,
+    summarize_confusion,
 )
 from skipstone.tasks.segmentation.mask_maps import encode_jpeg, hstack_images
 
@@ -358,6 +360,21 @@ class DetectionTask(TaskDefaults):
                 figures.average_precision(table, size, code, truths[code])
                 for code in range(len(self.labels))
             ]
+        )
+
+    def summarize_errors(self, records: Sequence[Record]) -> ErrorSummary | None:
+        count = len(self.labels)
+        matrix = sum_confusion(RecordTable.from_records(records), count)[:count]
+        objects = matrix.sum(axis=1)
+        return summarize_confusion(
+            self.labels.names,
+            matrix[:, :count] / max(objects.sum(), 1),
+            objects / max(objects.sum(), 1),
+            metric="recall",
+            error="are missed or get a wrong label",
+            unit="objects",
+            majority=0.0,
+            majority_title="no box at all",
         )
 
     def report_sections(self, records: Sequence[Record], post: Post) -> list[Mapping[str, Any]]:
