@@ -11,14 +11,9 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
+from skipstone.models.box_offsets import decode_offsets, encode_offsets
 from skipstone.models.heads.options import SsdOptions
-from skipstone.models.heads.ssd import (
-    LAST_SCALE,
-    SCALES,
-    SsdHead,
-    decode_offsets,
-    encode_offsets,
-)
+from skipstone.models.heads.ssd import LAST_SCALE, SCALES, SsdHead
 from skipstone.models.losses import Targets
 
 CHANNELS, STRIDES, SIZE = (8, 12, 16), (4, 8, 16), (96, 96)

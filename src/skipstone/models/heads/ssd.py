@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
+from skipstone.models.box_offsets import clip_boxes, decode_offsets, encode_offsets
 from skipstone.models.heads.base import Head
 from skipstone.models.heads.dense import conv_norm_relu
 from skipstone.models.heads.options import SsdOptions
@@ -30,9 +31,6 @@ from skipstone.models.losses import Criterion, Outputs, Targets
 
 #: Scale of the first and of the last map, as shares of the image, and of what follows the last.
 SCALES, LAST_SCALE = (0.15, 0.9), 1.0
-#: Offsets are divided by these variances.
-_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-_MAX_LOG_SCALE = math.log(1000.0 / 16)
 #: Overlap from which a default box answers for an object.
 MATCH_IOU = 0.5
 #: Backgrounds that are trained for each default box with an object.
@@ -96,10 +94,10 @@ class SsdHead(Head):
     def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
         raw = self.training_outputs(features, size)
         boxes = decode_offsets(raw["offsets"].float(), raw["anchors"])
-        high, wide = size[0], size[1]
-        x, y = boxes[..., 0::2].clamp(0, wide), boxes[..., 1::2].clamp(0, high)
-        boxes = torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
-        return {"boxes": boxes, "scores": raw["logits"].float().softmax(dim=-1)[..., 1:]}
+        return {
+            "boxes": clip_boxes(boxes, size),
+            "scores": raw["logits"].float().softmax(dim=-1)[..., 1:],
+        }
 
     def training_outputs(
         self, features: tuple[Tensor, ...], size: Sequence[int]
@@ -148,26 +146,6 @@ def make_default_boxes(
         parts.append(torch.cat([middle - half, middle + half], dim=1))
     scale = torch.tensor([size[1], size[0], size[1], size[0]], dtype=torch.float32)
     return torch.cat(parts) * scale.to(parts[0].device)
-
-
-def decode_offsets(offsets: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (..., A, 4) from offsets to anchors (A, 4)."""
-    sides = anchors[:, 2:] - anchors[:, :2]
-    middle = anchors[:, :2] + 0.5 * sides
-    weights = torch.tensor(_WEIGHTS, device=offsets.device)
-    scaled = offsets / weights
-    centre = scaled[..., :2] * sides + middle
-    half = 0.5 * scaled[..., 2:].clamp(max=_MAX_LOG_SCALE).exp() * sides
-    return torch.cat([centre - half, centre + half], dim=-1)
-
-
-def encode_offsets(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """The offsets (n, 4) that move anchors (n, 4) to boxes (n, 4)."""
-    sides, wanted = anchors[:, 2:] - anchors[:, :2], boxes[:, 2:] - boxes[:, :2]
-    shift = (boxes[:, :2] + 0.5 * wanted - anchors[:, :2] - 0.5 * sides) / sides
-    return torch.cat([shift, (wanted / sides).log()], dim=1) * torch.tensor(
-        _WEIGHTS, device=boxes.device
-    )
 
 
 @torch.no_grad()
