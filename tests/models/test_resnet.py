@@ -83,7 +83,7 @@ def assert_same_features(ours, reference, state, size=(64, 64)):
 def test_same_names_in_the_same_order_and_same_features_as_torchvision(name):
     reference = torchvision_resnet(name)
     ours = on_meta(build_resnet, name)
-    assert ours.classifier == "fc"
+    assert ours.classifier_name == "fc"
     assert shapes(ours.state_dict()) == shapes(without_classifier(reference.state_dict()))
     randomize(reference).fc = nn.Identity()
     assert_same_features(ours, reference, reference.state_dict(), size=(48, 65))
@@ -128,7 +128,7 @@ def test_cifar_family_has_the_public_names():
             expected += [f"{prefix}bn{number}.{name}" for name in norm]
     net = on_meta(build_resnet, "resnet20")
     assert list(net.state_dict()) == expected
-    assert net.classifier == "linear"
+    assert net.classifier_name == "linear"
 
 
 def timm_resnet(**options):

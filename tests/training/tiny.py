@@ -32,7 +32,7 @@ class TinyBackbone(Backbone):
         self.middle = nn.Conv2d(4, 6, 3, stride=2, padding=1)
         self.deep = nn.Conv2d(6, 8, 3, stride=2, padding=1)
         self.dropout = nn.Dropout(dropout)
-        self.channels, self.strides, self.classifier = (8,), (4,), "fc"
+        self.channels, self.strides, self.classifier_name = (8,), (4,), "fc"
 
     def stage_modules(self) -> list[list[nn.Module]]:
         return [[self.stem, self.norm], [self.middle], [self.deep, self.dropout]]

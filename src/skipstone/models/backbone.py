@@ -38,7 +38,7 @@ class Backbone(nn.Module, ABC):
         channels: channels of each feature map, shallow to deep.
         strides: input pixels per feature-map pixel, one for each map. Map i of an input of
             H x W pixels has ceil(H / strides[i]) x ceil(W / strides[i]) pixels.
-        classifier: the name of the final linear layer in the family's published state dicts
+        classifier_name: of the final linear layer in the family's published state dicts
             (``"fc"``). Checkpoint loading needs it to tell the head's tensors.
         published_prefix: the name of this network inside published models that contain it
             (``"bert"``), or "".
@@ -46,7 +46,7 @@ class Backbone(nn.Module, ABC):
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    classifier: str
+    classifier_name: str
     published_prefix: str = ""
 
     @abstractmethod

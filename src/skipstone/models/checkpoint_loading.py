@@ -94,7 +94,7 @@ def load_published(
     prefix = network.backbone.published_prefix
     renamed = {_strip_prefixes(name, expected, prefix): tensor for name, tensor in state.items()}
     loaded, mismatched, adapted = _match_tensors(expected, renamed, where)
-    layer = "head.linear" if of_skipstone else network.backbone.classifier
+    layer = "head.linear" if of_skipstone else network.backbone.classifier_name
     ignored = tuple(name for name in renamed if of_skipstone and name.startswith("front."))
     report = _report_matches(
         expected, renamed, loaded, elsewhere=(f"{layer}.weight", f"{layer}.bias", *ignored)

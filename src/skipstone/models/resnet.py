@@ -125,7 +125,7 @@ class ResNet(Backbone):
         self.bn_final = design.norm(inputs) if options.pre_activation else nn.Identity()
 
         self.channels, self.strides = tuple(channels), tuple(strides)
-        self.classifier = family.classifier
+        self.classifier_name = family.classifier
         self.pre_activation = options.pre_activation
         self.shrinking_stem = family.shrinking_stem
 
@@ -149,7 +149,7 @@ class ResNet(Backbone):
     def published_network(self, classes: int) -> PublishedNetwork:
         net = ResNet(variant=self.variant, options=AS_PUBLISHED, in_channels=self.conv1.in_channels)
         linear = nn.Linear(net.channels[-1], classes)
-        net.add_module(self.classifier, linear)
+        net.add_module(self.classifier_name, linear)
         return PublishedNetwork(
             "the published residual network", net, lambda x: linear(net(x)[-1].mean((2, 3)))
         )

@@ -77,7 +77,7 @@ class SpeechEmbedding(Backbone):
             if number < last:
                 self.layers.append(ClippedLeakyReLU())
             channels = width
-        self.channels, self.strides, self.classifier = (_WIDTH,), (32,), "classifier"
+        self.channels, self.strides, self.classifier_name = (_WIDTH,), (32,), "classifier"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         missing = RECEPTIVE_FIELD - x.shape[3]

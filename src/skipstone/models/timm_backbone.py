@@ -112,7 +112,7 @@ class TimmBackbone(Backbone):
         self.net = create_network(name, dict(plan.arguments))
         remove_modules(self.net, plan.unused)
         self.channels, self.strides = plan.channels, plan.strides
-        self.classifier = plan.classifier
+        self.classifier_name = plan.classifier
         self.name, self.plan = name, plan
 
     def published_module(self) -> nn.Module:

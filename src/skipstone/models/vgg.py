@@ -54,7 +54,7 @@ class Vgg16(Backbone):
         self.features = nn.Sequential(*layers)
         self.channels = (*widths, widths[-1])
         self.strides = tuple(2**depth for depth in range(len(widths) + 1))
-        self.classifier = "classifier"
+        self.classifier_name = "classifier"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # (N, C_in, H, W)
         maps = []

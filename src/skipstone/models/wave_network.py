@@ -45,7 +45,7 @@ class WaveNetwork(Backbone):
             before, total = count, total * stride * _POOL
             channels.append(count)
             strides.append(total)
-        self.channels, self.strides, self.classifier = tuple(channels), tuple(strides), "fc"
+        self.channels, self.strides, self.classifier_name = tuple(channels), tuple(strides), "fc"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = []

@@ -121,7 +121,7 @@ class CurveNet(Backbone):
         self.deep = nn.Sequential(
             nn.Conv2d(hidden, 2 * hidden, (1, 5), stride=(1, 2), padding=(0, 2)), nn.ReLU()
         )
-        self.channels, self.strides, self.classifier = (hidden, 2 * hidden), (1, 2), "fc"
+        self.channels, self.strides, self.classifier_name = (hidden, 2 * hidden), (1, 2), "fc"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         first = self.stem(x)
