@@ -37,7 +37,7 @@ class HfBackbone(SequenceBackbone):
             of the config.
     """
 
-    classifier = "classifier"
+    classifier_name = "classifier"
 
     def __init__(
         self, *, family: str, config: Mapping[str, Any], vocabulary: int, options: HfOptions
