@@ -35,7 +35,7 @@ class BowForest(Backbone):
         multi_label: whether the outputs are one logit per label.
     """
 
-    classifier = "share"
+    classifier_name = "share"
     slot: Tensor
     feature: Tensor
     threshold: Tensor

@@ -99,7 +99,7 @@ class BowLinear(Backbone):
     Feature 0 is padding: its row is zero. Summation is a matrix product, which all runtimes have.
     """
 
-    classifier = "weight"
+    classifier_name = "weight"
 
     def __init__(self, *, features: int, outputs: int) -> None:
         super().__init__()

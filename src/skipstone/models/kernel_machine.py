@@ -18,7 +18,7 @@ class KernelMachine(FeatureBackbone):
     """Features (N, F) -> logits (N, K): kernels exp(-gamma |x - s|^2) with each support vector s,
     weighted per class."""
 
-    classifier = "coefficients"
+    classifier_name = "coefficients"
     support: Tensor
     gamma: Tensor
 

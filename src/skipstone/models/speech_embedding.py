@@ -99,7 +99,7 @@ class SpeechLogistic(FeatureBackbone):
     """Statistics over time of the frozen embedding and of the spectrogram, and a linear layer:
     spectrograms (N, C, 32, frames) -> logits (N, K)."""
 
-    classifier = "linear"
+    classifier_name = "linear"
 
     def __init__(self, *, in_channels: int, outputs: int) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ class TextCnn(SequenceBackbone):
     Padding does not affect predictions: it is embedded as zeros, and responses there are masked.
     """
 
-    classifier = "head"
+    classifier_name = "head"
 
     def __init__(self, *, vocabulary: int, options: TextCnnOptions) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class FastTextClassifier(Backbone):
     mean of their vectors (N, D). Hierarchical softmax, for very many classes, is not implemented.
     """
 
-    classifier = "head"
+    classifier_name = "head"
 
     def __init__(self, *, features: int, options: FastTextOptions) -> None:
         super().__init__()

@@ -98,7 +98,7 @@ class RecurrentEncoder(SequenceBackbone):
         vocabulary: number of ids.
     """
 
-    classifier = "head"
+    classifier_name = "head"
 
     def __init__(self, *, cell: str, vocabulary: int, options: RecurrentOptions) -> None:
         super().__init__()
