@@ -16,9 +16,10 @@ from skipstone.audio.decode import decode_waveform
 from skipstone.audio.goldens import make_golden_recordings
 from skipstone.audio.spectrogram import DecibelMel, FrameSpec
 from skipstone.core.registry import BACKBONES
-from skipstone.models.audio_backbone_options import BcResNetOptions
+from skipstone.models.audio_backbone_options import BcResNetOptions, CrnnOptions
 from skipstone.models.backbone import ClosedFormProblem
 from skipstone.models.bc_resnet import BcResNet
+from skipstone.models.crnn import Crnn
 from skipstone.models.kernel_machine import KernelMachine, solve_kernel_machine
 from skipstone.models.speech_embedding import SpeechEmbedding, fit_linear, load_speech_weights
 from skipstone.models.text_backbone_options import LinearModelOptions
@@ -76,6 +77,31 @@ def test_bc_resnet_has_the_published_number_of_parameters(width: float, thousand
         assert network.eval()(torch.zeros(1, 1, 40, 98))[0].shape == (1, 32 * width, 1, 98)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("bands", [13, 40, 64])
+def test_the_crnn_reads_frames_as_torchs_own_layer_in_both_directions(
+    cell: str, bands: int
+) -> None:
+    torch.manual_seed(0)
+    network = Crnn(CrnnOptions(cell=cell, hidden=8), 1).eval()
+    pictures = torch.randn(2, 1, bands, 31)
+    seen: list[torch.Tensor] = []
+    network.attention.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        (vectors,) = network(pictures)
+        reference = getattr(torch.nn, cell.upper())(640, 8, batch_first=True, bidirectional=True)
+        onward, backward = (one.cell for one in network.layers[0])
+        own = [*onward.parameters(), *backward.parameters()]
+        for target, source in zip(reference.parameters(), own, strict=True):
+            target.copy_(source)
+        x = network.stages[1](network.stages[0](pictures))
+        x = torch.nn.functional.pad(x, (0, 0, 0, -x.shape[2] % 10))
+        groups = torch.stack([part.mean(dim=2) for part in x.chunk(10, dim=2)], dim=2)
+        expected, _ = reference(groups.permute(0, 3, 1, 2).flatten(2))
+    assert vectors.shape == (2, 16)
+    torch.testing.assert_close(seen[0], expected, atol=1e-5, rtol=1e-5)
+
+
 def problem(many: bool) -> ClosedFormProblem:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 3, 90)
@@ -113,7 +139,7 @@ def test_the_linear_layer_is_scikit_learns() -> None:
 
 def test_every_audio_model_names_what_it_takes() -> None:
     own = [e for e in BACKBONES if {"spectrogram", "statistics", "waveform"} & set(e.accepts)]
-    assert {"mfcc-svm", "speech-logistic", "speech_embedding", "bcresnet", "m5"} <= {
+    assert {"mfcc-svm", "speech-logistic", "speech_embedding", "bcresnet", "crnn", "m5"} <= {
         entry.name for entry in own
     }
     assert all(entry.source and entry.summary for entry in own)

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from skipstone.core.options import POSITIVE, PROBABILITY, Range, check_options, option
+from skipstone.core.options import (
+    POSITIVE,
+    PROBABILITY,
+    CheckedOptions,
+    Range,
+    check_options,
+    int_range,
+    option,
+)
+
+Cell = Literal["gru", "lstm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +51,13 @@ class WaveNetworkOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrnnOptions(CheckedOptions):
+    """Options of the convolutional recurrent network."""
+
+    cell: Cell = option("gru", help="recurrent layer: 'gru' (Cho 2014) or 'lstm' (Hochreiter 1997)")
+    hidden: int = option(64, range=int_range(1), help="size of the state of each direction")
+    layers: int = option(1, range=int_range(1), help="stacked recurrent layers")
+    dropout: float = option(0.3, range=PROBABILITY, help="chance to drop a feature while training")

@@ -67,6 +67,14 @@ AUDIO_ENTRIES = (
         accepts=("spectrogram",),
     ),
     BackboneSpec(
+        "crnn",
+        "skipstone.models.crnn:build_crnn",
+        f"{_OPTIONS}:CrnnOptions",
+        "convolutions on spectrograms, then a GRU or LSTM over the frames",
+        "Cakir et al. 2017, arXiv:1702.06286",
+        accepts=("spectrogram",),
+    ),
+    BackboneSpec(
         "m5",
         "skipstone.models.wave_network:build_wave_network",
         f"{_OPTIONS}:WaveNetworkOptions",
