@@ -59,7 +59,7 @@ class Crnn(Backbone):
         )
         self.attention = Attention(width)
         self.dropout = nn.Dropout(options.dropout)
-        self.channels, self.strides, self.classifier = (width,), (1,), "head"
+        self.channels, self.strides, self.classifier_name = (width,), (1,), "head"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         for stage in self.stages:
