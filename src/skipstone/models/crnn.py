@@ -65,7 +65,7 @@ class Crnn(Backbone):
         for stage in self.stages:
             x = stage(x)
         x = F.pad(x, (0, 0, 0, -x.shape[2] % _BANDS))
-        x = x.reshape(len(x), x.shape[1], _BANDS, -1, x.shape[3]).mean(dim=3)  # (N, C, 10, T)
+        x = x.reshape(x.shape[0], x.shape[1], _BANDS, -1, x.shape[3]).mean(dim=3)  # (N, C, 10, T)
         states = x.flatten(1, 2).transpose(1, 2)  # (N, T, 10 C)
         for cells in self.layers:
             assert isinstance(cells, nn.ModuleList)
