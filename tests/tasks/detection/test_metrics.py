@@ -173,6 +173,26 @@ def test_score_calibration_equals_logistic_regression() -> None:
     assert shift == pytest.approx(model.intercept_[0], abs=5e-3)
 
 
+@pytest.mark.parametrize(("middle", "spread"), [(-9.0, 0.01), (-6.0, 0.3), (-1.0, 2.0)])
+def test_score_calibration_of_a_weak_network_stays_finite(middle: float, spread: float) -> None:
+    """After a few steps all scores are nearly equal, and Newton's method alone diverges."""
+    from scipy.optimize import minimize
+
+    rng = np.random.default_rng(0)
+    logits = rng.normal(middle, spread, 5000)
+    hits = (rng.random(5000) < 1 / (1 + np.exp(middle + 4 - logits))).astype(float)
+
+    def penalized_loss(weights: np.ndarray) -> float:
+        z = weights[0] * logits + weights[1]
+        penalty = ((weights - (1, 0)) ** 2).sum() / 2
+        return float((np.logaddexp(0, z) - hits * z).sum() + penalty)
+
+    found = figures.fit_score_calibration(1 / (1 + np.exp(-logits)), hits)
+    best = minimize(penalized_loss, [1.0, 0.0], method="BFGS")
+    assert penalized_loss(np.array(found)) <= best.fun + 1e-3
+    assert 0.01 <= found[0] < 50
+
+
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.9])
 def test_the_promised_share_is_found_on_unseen_photos(share: float) -> None:
     """On average over many calibrations, and hardly more than promised."""

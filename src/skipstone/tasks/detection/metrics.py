@@ -259,12 +259,21 @@ def fit_score_calibration(scores: np.ndarray, hits: np.ndarray) -> tuple[float, 
     clipped = scores.clip(1e-9, 1 - 1e-9)
     features = np.stack([np.log(clipped) - np.log1p(-clipped), np.ones(len(scores))], axis=1)
     prior = np.array([1.0, 0.0])
+
+    def penalized_loss(weights: np.ndarray) -> float:
+        logits = features @ weights
+        entropy = np.logaddexp(0, logits) - hits * logits
+        return float(entropy.sum() + np.square(weights - prior).sum() / 2)
+
     weights = prior.copy()
     for _ in range(50):
         p = 1 / (1 + np.exp(-(features @ weights)))
         gradient = features.T @ (p - hits) + (weights - prior)
         curvature = (features * (p * (1 - p))[:, None]).T @ features + np.eye(2)
         step = np.linalg.solve(curvature, gradient)
+        before = penalized_loss(weights)
+        while penalized_loss(weights - step) > before and np.abs(step).max() > 1e-10:
+            step /= 2  # a whole step of Newton's method may lead away from the minimum
         weights = weights - step
         if np.abs(step).max() < 1e-10:
             break
