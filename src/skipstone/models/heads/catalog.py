@@ -106,6 +106,18 @@ ENTRIES = (
         recommended_backbone_options={"last_map": "stage"},
     ),
     HeadSpec(
+        "yolo",
+        "skipstone.models.heads.yolo_head:YoloHead",
+        "skipstone.models.heads.options:YoloOptions",
+        summary="a box per cell of three grids, with decoupled branches and SimOTA",
+        source="Redmon et al. 2016, arXiv:1506.02640; Ge et al. 2021, arXiv:2107.08430",
+        output_level="box",
+        decodes_boxes=True,
+        train_recipe={"optimizer": "adamw", "lr": 2e-3, "clip": 10.0},
+        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 2e-3, "clip": 10.0},
+        recommended_backbone_options={"last_map": "stage"},
+    ),
+    HeadSpec(
         "ssd",
         "skipstone.models.heads.ssd:SsdHead",
         "skipstone.models.heads.options:SsdOptions",

@@ -109,6 +109,17 @@ def skip_map_index(strides: Sequence[int], stride: int) -> int:
     return max(candidates, default=0)
 
 
+def deep_map_indices(strides: Sequence[int], count: int) -> list[int]:
+    """Indices of the last `count` maps of stride 8 or more, on which boxes are predicted: shallower
+    ones have too many pixels. The deepest if there is none.
+
+    >>> deep_map_indices((2, 4, 8, 16, 32), 2), deep_map_indices((2, 4), 2)
+    ([3, 4], [1])
+    """
+    deep = [index for index, stride in enumerate(strides) if stride >= 8]
+    return deep[-count:] or [len(strides) - 1]
+
+
 class ArgmaxMaskLayer(nn.Module):
     """{"logits": (N, K, H, W)} -> {"mask": uint8 (N, H, W)}."""
 

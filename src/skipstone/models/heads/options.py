@@ -20,7 +20,7 @@ class HeadChoice:
     head: str = option(
         "auto",
         help="auto: the task's default; or a name, where the task has a choice. For masks: "
-        "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus. For boxes: pyramid, ssd",
+        "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus. For boxes: pyramid, yolo, ssd",
     )
 
 
@@ -83,8 +83,8 @@ class DeepLabOptions(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PyramidOptions(CheckedOptions):
-    """The default detector."""
+class BranchOptions(CheckedOptions):
+    """Detectors with a pyramid, and branches for scores and boxes on each of its maps."""
 
     pyramid_channels: int = option(
         128, range=int_range(8), help="channels of each map of the detector's pyramid"
@@ -92,10 +92,25 @@ class PyramidOptions(CheckedOptions):
     branch_layers: int = option(
         2, range=int_range(0, 8), help="convolutions before the scores, and before the boxes"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidOptions(BranchOptions):
+    """The default detector."""
+
     distance_bins: int = option(
         16,
         range=int_range(2, 64),
         help="whole numbers over which a box's distances are distributed, in strides",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class YoloOptions(BranchOptions):
+    """YOLO."""
+
+    csp_layers: int = option(
+        1, range=int_range(0, 8), help="residual layers of each block that joins two of YOLO's maps"
     )
 
 

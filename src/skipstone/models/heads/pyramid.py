@@ -20,12 +20,10 @@ from torch.nn import functional as F
 
 from skipstone.models.box_losses import DistributionCriterion, decode_distances, make_anchors
 from skipstone.models.heads.base import Head
-from skipstone.models.heads.dense import conv_norm_relu
+from skipstone.models.heads.dense import conv_norm_relu, deep_map_indices
 from skipstone.models.heads.options import PyramidOptions
 from skipstone.models.losses import Criterion
 
-#: Maps of smaller stride have too many pixels.
-MIN_STRIDE = 8
 #: Probability of an object at each anchor before training (Lin et al. 2017, section 4.1).
 _PRIOR_LOGIT = -4.6
 
@@ -52,8 +50,7 @@ class PyramidHead(Head):
         classes: int,
     ) -> None:
         super().__init__()
-        used = [index for index, stride in enumerate(strides) if stride >= MIN_STRIDE]
-        self.used = used[-3:] or [len(strides) - 1]
+        self.used = deep_map_indices(strides, 3)
         self.strides = [strides[index] for index in self.used] + [2 * strides[self.used[-1]]]
         self.bins = options.distance_bins
         width, count = options.pyramid_channels, len(self.used)

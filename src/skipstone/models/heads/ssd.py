@@ -25,7 +25,7 @@ from torchvision.ops import box_iou
 
 from skipstone.models.box_offsets import clip_boxes, decode_offsets, encode_offsets
 from skipstone.models.heads.base import Head
-from skipstone.models.heads.dense import conv_norm_relu
+from skipstone.models.heads.dense import conv_norm_relu, deep_map_indices
 from skipstone.models.heads.options import SsdOptions
 from skipstone.models.losses import Criterion, Outputs, Targets
 
@@ -35,7 +35,6 @@ SCALES, LAST_SCALE = (0.15, 0.9), 1.0
 MATCH_IOU = 0.5
 #: Backgrounds that are trained for each default box with an object.
 NEGATIVES = 3
-_MIN_STRIDE = 8
 
 
 class ScoringLayers(nn.Module):
@@ -76,8 +75,7 @@ class SsdHead(Head):
         classes: int,
     ) -> None:
         super().__init__()
-        deep = [index for index, stride in enumerate(strides) if stride >= _MIN_STRIDE]
-        self.used = deep[-2:] or [len(strides) - 1]
+        self.used = deep_map_indices(strides, 2)
         widths = [channels[index] for index in self.used]
         layers = []
         while len(widths) < options.ssd_maps:
