@@ -1,4 +1,4 @@
-"""A training on masks or on texts that is stopped ends bit-identically to one that is not."""
+"""A training on masks, boxes or texts that is stopped ends bit-identically to one that is not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from skipstone.core.errors import Interrupted
+from skipstone.core.registry import HEADS
 from skipstone.core.settings import Settings
 from skipstone.data.samples import Batch
 from skipstone.datasets.loader import Loader
@@ -24,6 +25,7 @@ from skipstone.training.fit import FitResult, fit
 from skipstone.training.learner import training_loader
 from skipstone.training.plan import TrainPlan, build_plan
 from skipstone.training.run_directory import open_or_resume
+from tests.box_data import make_scenes, write_voc
 from tests.mask_data import write_scenes
 from tests.text_data import rows, write_csv
 
@@ -41,6 +43,12 @@ def _texts(folder: Path) -> tuple[Path, str, dict[str, Any]]:
     table = write_csv(folder / "texts.csv", rows(60))
     own = {"embedding": 8, "maps": 4, "batch_size": 8, "token_dropout": 0.1, "delete": 0.2}
     return table, "textcnn", own
+
+
+def _boxes(folder: Path) -> tuple[Path, str, dict[str, Any]]:
+    write_voc(folder / "scenes", make_scenes(12, side=32))
+    own = {"width": 0.25, "depth": 0.34, "size": 32, "batch_size": 2, "channels_last": False}
+    return folder / "scenes", "resnet20", {**own, "augment": "strong"}
 
 
 class Stopping:
@@ -85,12 +93,23 @@ def session(plan: TrainPlan, base: Path, stop_at: int | None = None) -> tuple[Ne
     return network, result
 
 
-@pytest.mark.parametrize("made", [_masks, _texts])
+CASES = [(_masks, {}), (_texts, {})] + [
+    (_boxes, {"head": entry.name}) for entry in HEADS if entry.output_level == "box"
+]
+
+
+@pytest.mark.parametrize(
+    ("made", "extra"),
+    CASES,
+    ids=[f"{made.__name__}{''.join(extra.values())}" for made, extra in CASES],
+)
 def test_a_stopped_training_ends_the_same(
-    made: Callable[[Path], tuple[Path, str, dict[str, Any]]], tmp_path: Path
+    made: Callable[[Path], tuple[Path, str, dict[str, Any]]],
+    extra: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
     data, model, own = made(tmp_path)
-    settings = Settings({**SETTINGS, **own, "seed": 3})
+    settings = Settings({**SETTINGS, **own, **extra, "seed": 3})
     plan = build_plan(data, model=model, weights="none", seed=3, settings=settings)
     whole, expected = session(plan, tmp_path / "whole")
     for stop_at in (1, 3):
