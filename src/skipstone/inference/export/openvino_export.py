@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ from skipstone.inference.restore import restore_input
 #: Layer types that end the stem, as the IR names them.
 _FIRST = ("Convolution", "GroupConvolution")
 _SHAPES = ("ShapeOf", "Constant", "Parameter")
-#: Types of layers with weights.
+#: Types of layers with weights; a Gather has some if it reads a constant table.
 _WEIGHTED = {
-    *("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "Gather"),
+    *("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData"),
     *("GroupConvolutionBackpropData", "RNNSequence", "LSTMSequence", "GRUSequence"),
 }
 
@@ -49,7 +49,8 @@ def list_stem_names(model: Any) -> list[str]:
 
 
 def list_tail_names(model: Any) -> list[str]:
-    """Names of the operations of an openvino.Model that follow its last layers with weights."""
+    """Names of the operations of an openvino.Model that compute coordinates: those that follow its
+    last layers with weights, and those between such a layer and the regions of a ROIAlign."""
     nodes = model.get_ordered_ops()
     kinds = {node.get_friendly_name(): str(node.get_type_name()) for node in nodes}
     sources = {
@@ -73,8 +74,8 @@ def mark_stem_precise(xml: bytes) -> bytes:
 
 
 def mark_tail_precise(xml: bytes) -> bytes:
-    """The same IR with every layer after the last ones with weights marked as precise: for outputs
-    such as coordinates of boxes, which need more than bfloat16's 8 bits."""
+    """The same IR with the layers of `list_tail_names` marked as precise: for coordinates of boxes,
+    which need more than bfloat16's 8 bits."""
     return _mark_layers(xml, lambda kinds, following, sources: _tail(kinds, sources))
 
 
@@ -83,7 +84,7 @@ def _mark_layers(xml: bytes, choose: Callable[..., list[str]]) -> bytes:
     layers = {layer.attrib["id"]: layer for layer in root.iter("layer")}
     following: dict[str, list[str]] = defaultdict(list)
     sources: dict[str, list[str]] = defaultdict(list)
-    for edge in root.iter("edge"):
+    for edge in sorted(root.iter("edge"), key=lambda edge: int(edge.attrib["to-port"])):
         following[edge.attrib["from-layer"]].append(edge.attrib["to-layer"])
         sources[edge.attrib["to-layer"]].append(edge.attrib["from-layer"])
     kinds = {id: layer.attrib["type"] for id, layer in layers.items()}
@@ -94,15 +95,33 @@ def _mark_layers(xml: bytes, choose: Callable[..., list[str]]) -> bytes:
 
 
 def _tail(kinds: Mapping[str, str], sources: Mapping[str, Sequence[str]]) -> list[str]:
-    pending = [name for name, kind in kinds.items() if kind in _WEIGHTED]
-    before: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name not in before:
-            before.add(name)
-            pending += sources.get(name, ())
+    def collect_sources(names: Iterable[str], end: frozenset[str] = frozenset()) -> frozenset[str]:
+        """The operations and all that they read, back to those in `end`, which are left out."""
+        pending, found = list(names), set(end)
+        while pending:
+            if (name := pending.pop()) not in found:
+                found.add(name)
+                pending += sources.get(name, ())
+        return frozenset(found) - end
+
+    def has_weights(name: str) -> bool:
+        if kinds[name] == "Gather":
+            table = collect_sources(sources[name][:1])
+            return not any(kinds[source] == "Parameter" for source in table)
+        return kinds[name] in _WEIGHTED
+
+    weighted = frozenset(name for name in kinds if has_weights(name))
+    before = collect_sources(weighted)
+    regions = [
+        source for name, kind in kinds.items() if kind == "ROIAlign" for source in sources[name][1:]
+    ]
+    coordinates = collect_sources(regions, weighted)
     skipped = (*_SHAPES, "Result")
-    return [name for name, kind in kinds.items() if name not in before and kind not in skipped]
+    return [
+        name
+        for name, kind in kinds.items()
+        if kind not in skipped and (name not in before or name in coordinates)
+    ]
 
 
 def _stem(kinds: Mapping[str, str], following: Mapping[str, Sequence[str]]) -> list[str]:

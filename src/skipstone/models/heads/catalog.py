@@ -129,4 +129,17 @@ ENTRIES = (
         train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
         finetune_recipe={"freeze": 0.5, "freeze_epochs": 1, "lr": 1e-3, "clip": 10.0},
     ),
+    HeadSpec(
+        "faster-rcnn",
+        "skipstone.models.heads.faster_rcnn:FasterRcnnHead",
+        "skipstone.models.heads.options:FasterRcnnOptions",
+        summary="proposes regions, then classifies each",
+        source="Ren et al. 2015, arXiv:1506.01497; Lin et al. 2017, arXiv:1612.03144",
+        output_level="box",
+        recommended_backbone_options={"last_map": "stage"},
+        discontinuous=True,
+        decodes_boxes=True,
+        train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
+        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 1e-3, "clip": 10.0},
+    ),
 )

@@ -8,9 +8,11 @@ from typing import Literal
 from skipstone.core.options import PROBABILITY, CheckedOptions, Range, int_range, option
 
 FcnStride = Literal[8, 16, 32]
+FinestStride = Literal[4, 8, 16]
 
 
 _DROPOUT_HELP = "probability of dropping one of the head's features while training"
+_PYRAMID_HELP = "channels of each map of the detector's pyramid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,8 @@ class HeadChoice:
     head: str = option(
         "auto",
         help="auto: the task's default; or a name, where the task has a choice. For masks: "
-        "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus. For boxes: pyramid, yolo, ssd",
+        "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus. For boxes: pyramid, yolo, ssd, "
+        "faster-rcnn",
     )
 
 
@@ -86,9 +89,7 @@ class DeepLabOptions(CheckedOptions):
 class BranchOptions(CheckedOptions):
     """Detectors with a pyramid, and branches for scores and boxes on each of its maps."""
 
-    pyramid_channels: int = option(
-        128, range=int_range(8), help="channels of each map of the detector's pyramid"
-    )
+    pyramid_channels: int = option(128, range=int_range(8), help=_PYRAMID_HELP)
     branch_layers: int = option(
         2, range=int_range(0, 8), help="convolutions before the scores, and before the boxes"
     )
@@ -127,4 +128,29 @@ class SsdOptions(CheckedOptions):
         (2.0, 3.0),
         range=Range(1, open_low=True),
         help="ratios of the sides of default boxes, next to squares",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FasterRcnnOptions(CheckedOptions):
+    """Faster R-CNN. torchvision's has 256 channels, 1024 hidden units, stride 4, an anchor scale of 8
+    and 1000 regions."""
+
+    pyramid_channels: int = option(128, range=int_range(8), help=_PYRAMID_HELP)
+    region_hidden: int = option(
+        256, range=int_range(1), help="units of each hidden layer that classifies a region"
+    )
+    regions: int = option(
+        300, range=int_range(1, 2000), help="regions of each photo that are classified"
+    )
+    finest_stride: FinestStride = option(
+        8, help="stride of the finest map of the pyramid; 4 finds smaller objects, and costs more"
+    )
+    anchor_scale: float = option(
+        4.0, range=Range(0, open_low=True), help="side of a map's anchors, in its strides"
+    )
+    anchor_ratios: tuple[float, ...] = option(
+        (0.5, 1.0, 2.0),
+        range=Range(0, open_low=True),
+        help="ratios of height to width of anchors",
     )
