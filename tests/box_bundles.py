@@ -48,7 +48,7 @@ def box_bundle(head: str, *, side: int = 64, **head_options: Any) -> Bundle:
     )
 
 
-def taught_boxes(bundle: Bundle, *, steps: int = 60, scenes: int = 16, side: int = 64) -> Bundle:
+def taught_boxes(bundle: Bundle, *, steps: int = 40, scenes: int = 12, side: int = 64) -> Bundle:
     """The same bundle after some steps on generated scenes."""
     views = list(make_scenes(scenes, side=side).values())
     pictures = torch.from_numpy(np.stack([scene.picture for scene in views]))

@@ -14,7 +14,11 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.read import read_manifest
 from skipstone.evaluation.parity import run_checks
 from skipstone.inference.export.onnx_export import export_onnx
-from skipstone.inference.export.openvino_export import export_openvino
+from skipstone.inference.export.openvino_export import (
+    export_openvino,
+    list_tail_names,
+    load_onnx_as_openvino,
+)
 from skipstone.inference.golden_outputs import store_goldens
 from skipstone.inference.open_model import open_model
 from skipstone.inference.programs import read_programs
@@ -25,7 +29,7 @@ from tests.box_data import make_scenes, write_voc
 OPTIONS: dict[str, dict[str, Any]] = {
     "pyramid": {"pyramid_channels": 32, "branch_layers": 1},
     "ssd": {"ssd_maps": 3},
-    "faster-rcnn": {"pyramid_channels": 32, "region_hidden": 32, "regions": 40},
+    "faster-rcnn": {"pyramid_channels": 32, "region_hidden": 32, "max_regions": 40},
 }
 HEAD_NAMES = [entry.name for entry in HEADS if entry.output_level == "box"]
 
@@ -44,6 +48,11 @@ def test_a_detector_ships(head: str, scenes: Manifest, tmp_path: Path) -> None:
     for step in (store_goldens, export_onnx, export_openvino):
         step(folder)
     assert {"onnxruntime-f32", "openvino-f32"} <= set(read_programs(folder).by_name)
+    graph = load_onnx_as_openvino(folder)
+    exact, decoding = set(list_tail_names(graph)), ("Exp", "Softmax", "TopK", "NonMaxSuppression")
+    found = [op for op in graph.get_ordered_ops() if op.get_type_name() in decoding]
+    assert found
+    assert {op.get_friendly_name() for op in found} <= exact
     right = map50(folder, "torch", scenes)
     assert right > 0.5
     for runtime in ("onnxruntime", "openvino-f32"):

@@ -19,7 +19,7 @@ PROPOSAL_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 #: Overlap from which an anchor, or a region, answers for an object, and below which for none.
 ANCHOR_IOUS, REGION_IOUS = (0.7, 0.3), (0.5, 0.5)
 #: Of one photo, the anchors and the regions that are trained, and the greatest share of objects.
-ANCHOR_SAMPLE, REGION_SAMPLE = (256, 0.5), (128, 0.25)
+ANCHOR_SAMPLE, REGION_SAMPLE = (256, 0.5), (64, 0.25)
 #: Where smooth L1 turns from a square into a line.
 _BETA = 1 / 9
 #: Instead of the number of an object: answers for none; is not trained.

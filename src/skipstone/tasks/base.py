@@ -103,8 +103,8 @@ class Difference:
             counted in flips.
         share: changed share of all pixels of masks, without near ties; None for predictions
             that have no parts.
-        typical: the TYPICAL quantile of the difference of raw outputs over these pixels, relative
-            to their scale.
+        typical: the TYPICAL quantile of the difference of raw outputs over these pixels (or boxes),
+            relative to their scale.
     """
 
     max_probability: float

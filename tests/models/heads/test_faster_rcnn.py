@@ -49,7 +49,7 @@ def make_pair(batch: int = 2) -> tuple[FasterRcnnHead, FasterRCNN, tuple[Tensor,
     options = FasterRcnnOptions(
         pyramid_channels=WIDTH,
         region_hidden=32,
-        regions=REGIONS,
+        max_regions=REGIONS,
         finest_stride=4,
         anchor_scale=8.0,
     )
@@ -146,7 +146,7 @@ def test_losses_equal_torchvisions() -> None:
 def test_fewer_regions_than_rows_leave_rows_of_zeros() -> None:
     """All anchors of a place propose the same box, so that one of them remains."""
     head, _, features = make_pair()
-    head.regions = 2000
+    head.max_regions = 2000
     raw = head.training_outputs(features, SIZE)
     area = (raw["regions"][..., 2:] - raw["regions"][..., :2]).prod(dim=-1)
     count = (area > 0).sum(dim=1)

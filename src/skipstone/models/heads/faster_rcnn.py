@@ -89,7 +89,7 @@ class FasterRcnnHead(Head):
         used = [index for index, stride in enumerate(strides) if stride >= options.finest_stride]
         self.used = used or [len(strides) - 1]
         self.strides = [strides[index] for index in self.used]
-        self.regions = options.regions
+        self.max_regions = options.max_regions
         self.anchor_shapes = make_anchor_shapes(
             [*self.strides, 2 * self.strides[-1]], options.anchor_scale, options.anchor_ratios
         )
@@ -156,7 +156,7 @@ class FasterRcnnHead(Head):
             boxes.append(candidates)
             numbers.append(index + before)
             before = before + logits.shape[1]
-        best, index = choose_best(torch.cat(scores, dim=1), self.regions)
+        best, index = choose_best(torch.cat(scores, dim=1), self.max_regions)
         remains = best > _LOWEST / 2
         number = torch.cat(numbers, dim=1).gather(1, index)
         order = torch.where(remains, number, _NO_ANCHOR).argsort(dim=1)

@@ -140,8 +140,8 @@ class FasterRcnnOptions(CheckedOptions):
     region_hidden: int = option(
         256, range=int_range(1), help="units of each hidden layer that classifies a region"
     )
-    regions: int = option(
-        300, range=int_range(1, 2000), help="regions of each photo that are classified"
+    max_regions: int = option(
+        300, range=int_range(1, 2000), help="most regions of a photo that are classified"
     )
     finest_stride: FinestStride = option(
         8, help="stride of the finest map of the pyramid; 4 finds smaller objects, and costs more"

@@ -15,6 +15,7 @@ from skipstone.core.errors import DamagedError, DataError, SkipstoneError
 from skipstone.data.mask_files import default_palette
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks.base import (
+    TYPICAL_QUANTILE,
     Difference,
     ErrorSummary,
     Metric,
@@ -292,6 +293,7 @@ class DetectionTask(TaskDefaults):
             near_ties,
             n,
             share=lost_boxes / boxes if boxes else 0.0,
+            typical=_typical_difference(reference, outputs),
         )
 
     def _detect_both(
@@ -440,6 +442,17 @@ def _count_lost(boxes: Detections, others: Detections) -> int:
     overlap = figures.box_overlaps(boxes.boxes, others.boxes, np.zeros(len(others.codes), bool))
     same = (overlap >= SAME_BOX) & (boxes.codes[:, None] == others.codes[None])
     return int((~same.any(axis=1)).sum())
+
+
+def _typical_difference(reference: Outputs, outputs: Outputs) -> float:
+    """`Difference.typical` over the boxes that either could predict, from their score and place."""
+    candidates = np.maximum(reference["scores"], outputs["scores"]).max(axis=2) >= SCORE_FLOOR
+    if not candidates.any():
+        return 0.0
+    gap = np.abs(reference["scores"] - outputs["scores"]).max(axis=2)[candidates]
+    moved = np.abs(reference["boxes"] - outputs["boxes"]).max(axis=2)[candidates]
+    difference = np.maximum(gap, moved / PIXEL_SCALE).astype(np.float64)
+    return float(np.quantile(difference, TYPICAL_QUANTILE))
 
 
 def _mean_without_nan(values: np.ndarray) -> float:
