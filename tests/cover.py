@@ -31,16 +31,16 @@ class Case:
 
     @property
     def pairs(self) -> frozenset[tuple[str, ...]]:
-        """Task and input, each of them with the family of the model, and the model itself.
+        """Task and input, each of them with what the model needs, and the function that builds it.
 
-        Models that one function builds, with the same needs, are a family: with each task and input
-        one of them is enough.
+        Models that take the same, with the same head and solver, are alike to a task and an input:
+        one of them is enough for each. Of models that one function builds, one is enough at all.
         """
         spec = BACKBONES[self.model]
-        family = f"{spec.target} {spec.head} {spec.solver} {sorted(spec.provides)}"
-        names = {"task": self.task, "input": self.input, "family": family}
+        needs = f"{spec.accepts} {spec.head} {spec.solver} {sorted(spec.provides)}"
+        names = {"task": self.task, "input": self.input, "needs": needs}
         pairs = itertools.combinations(names.items(), 2)
-        return frozenset({("model", self.model), *(one + other for one, other in pairs)})
+        return frozenset({("built by", spec.target), *(one + other for one, other in pairs)})
 
     def __str__(self) -> str:
         return f"{self.task}-{self.input}-{self.model.replace('/', '-')}-{self.reader}"

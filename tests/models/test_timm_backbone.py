@@ -38,7 +38,6 @@ def randomize_norms(backbone):
 @pytest.mark.parametrize(
     ("name", "theirs", "arguments"),
     [
-        ("efficientnet_lite0", "efficientnet_lite0", {"bn_eps": 1e-3}),
         ("timm/efficientnet_lite0", "efficientnet_lite0", {}),
         ("timm/resnet18", "resnet18", {}),
         ("timm/test_efficientnet", "test_efficientnet", {}),

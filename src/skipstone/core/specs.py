@@ -184,10 +184,15 @@ class BackboneSpec(Spec):
         accepts: kinds of input features that it takes.
         input_size: side in pixels of the images that it was designed for; None for other inputs
             and for a family.
+        family: under which a listing shows it; "" for a family of its own.
+        least_side: side in pixels of the smallest images that it takes.
+        has_exact_maps: whether its maps have the size that their strides say; without padding
+            they are a few pixels smaller.
         pretrained: source of its weights: "package" (installed with skipstone), "hub" (downloaded
             on request), or None.
         package_weights: function(name) -> the tensors of the installed package, by published name.
-        hub: the name of those weights on timm's hub; None if it is the same as `name`.
+        hub: the name of those weights on timm's hub, or in ``torchvision/``; None if it is the
+            same as `name`.
         normalize: normalisation of the pixels for those weights (an `ImageOptions.normalize`).
         parameters: of the backbone as published, with three channels.
         macs: multiply-accumulates of one image of that size.
@@ -211,6 +216,9 @@ class BackboneSpec(Spec):
 
     accepts: tuple[str, ...] = ()
     input_size: int | None = None
+    family: str = ""
+    least_side: int = 1
+    has_exact_maps: bool = True
     pretrained: Literal["package", "hub"] | None = None
     package_weights: str | None = None
     hub: str | None = None

@@ -172,7 +172,7 @@ def _choice(
     if weights == "auto":
         weights = "pretrained" if known.source == "package" else "none"
     side = max(height, width)
-    smallest = 16 if known.size <= MAX_TINY_SIDE else 32
+    smallest = max(16 if known.size <= MAX_TINY_SIDE else 32, BACKBONES[model].least_side)
     size = known.size if side >= known.size else max(smallest, 4 * math.ceil(side / 4))
     start = "from scratch" if weights == "none" else f"from {weights} weights"
     more = ""

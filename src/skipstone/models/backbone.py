@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,9 +70,35 @@ class Backbone(nn.Module, ABC):
         decides whether a foreign classifier fits; None where there is none to compare with."""
         return None
 
+    def translate_name(self, name: str) -> str:
+        """The name here of a tensor that another library publishes for this network; other names
+        stay as they are."""
+        return name
+
     def undecayed_parameters(self) -> list[nn.Parameter]:
         """Parameters beside norms and biases that weight decay leaves alone (position tables)."""
         return []
+
+
+def add_classifier(backbone: Backbone, classes: int, *, name: str) -> PublishedNetwork:
+    """A backbone with a fresh final linear layer behind the mean of its deepest map."""
+    linear = nn.Linear(backbone.channels[-1], classes)
+    module = nn.Module()
+    for child_name, child in backbone.named_children():
+        module.add_module(child_name, child)
+    parent, _, last = backbone.classifier_name.rpartition(".")
+    if parent:  # a copy of the layers before it, so that the backbone stays as it is
+        layers = dict(module.named_children()).get(parent, nn.Module()).named_children()
+        module.add_module(parent, nn.Sequential(OrderedDict([*layers, (last, linear)])))
+    else:
+        module.add_module(last, linear)
+
+    def compute_logits(x: Tensor) -> Tensor:
+        deepest = backbone(x)[-1]
+        logits: Tensor = linear(deepest.mean((2, 3)) if deepest.ndim == 4 else deepest)
+        return logits
+
+    return PublishedNetwork(name, module, compute_logits)
 
 
 class FeatureBackbone(Backbone):

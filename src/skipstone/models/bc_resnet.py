@@ -131,7 +131,11 @@ class BcResNet(Backbone):
             nn.BatchNorm2d(count(_LAST)),
             nn.ReLU(),
         )
-        self.channels, self.strides, self.classifier_name = (count(_LAST),), (_STRIDE,), "classifier"
+        self.channels, self.strides, self.classifier_name = (
+            (count(_LAST),),
+            (_STRIDE,),
+            "classifier",
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         missing = -x.shape[2] % (_SUB_BANDS * _STRIDE)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from skipstone.core import events
 from skipstone.core.errors import DataError, UsageError
+from skipstone.models.backbone import Backbone
 from skipstone.models.network import Network
 
 State = dict[str, Tensor]
@@ -91,8 +92,7 @@ def load_published(
     """
     backbone = network.backbone.published_module()
     expected = backbone.state_dict()
-    prefix = network.backbone.published_prefix
-    renamed = {_strip_prefixes(name, expected, prefix): tensor for name, tensor in state.items()}
+    renamed = _rename_tensors(network.backbone, state)
     loaded, mismatched, adapted = _match_tensors(expected, renamed, where)
     layer = "head.linear" if of_skipstone else network.backbone.classifier_name
     ignored = tuple(name for name in renamed if of_skipstone and name.startswith("front."))
@@ -216,6 +216,16 @@ def _differs_in_channels(tensor: Tensor, target: Tensor) -> bool:
     if tensor.dim() != 4 or tensor.shape[1] == target.shape[1]:
         return False
     return tensor.shape[0] == target.shape[0] and tensor.shape[2:] == target.shape[2:]
+
+
+def _rename_tensors(backbone: Backbone, state: Mapping[str, Tensor]) -> State:
+    """The tensors under the names of the backbone, as far as it knows them."""
+    expected = backbone.published_module().state_dict()
+    renamed: State = {}
+    for name, tensor in state.items():
+        stripped = _strip_prefixes(name, expected, backbone.published_prefix)
+        renamed[backbone.translate_name(stripped)] = tensor
+    return renamed
 
 
 def _strip_prefixes(name: str, expected: Mapping[str, Tensor], prefix: str) -> str:

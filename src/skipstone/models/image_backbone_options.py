@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from skipstone.core.options import (
-    POSITIVE,
     PROBABILITY,
     CheckedOptions,
     Range,
@@ -129,8 +128,9 @@ class TimmOptions(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VggOptions(CheckedOptions):
-    """Options of VGG-16 with batch norm. The default is the published network.
+class MapOptions(CheckedOptions):
+    """Options of a network whose channels can be multiplied and that ends at one of several maps.
+    The defaults are the published network.
 
     Raises:
         UsageError: naming the value that is not allowed.
@@ -138,6 +138,61 @@ class VggOptions(CheckedOptions):
 
     width: float = option(
         1.0,
-        range=POSITIVE,
-        help="multiplies the channels of every convolution, each rounded to a multiple of 8",
+        range=_TIMES,
+        help="multiplies the channels of every layer, each rounded to a multiple of 8 (LeNet-5: to "
+        "a whole number)",
+    )
+    last_map: LastMap = option(
+        "pooled",
+        help="the deepest map: 'pooled', the vector that the network's own classifier reads, behind "
+        "hidden layers where it has them; 'features', what its pooling reads; or 'stage', the last "
+        "stage's, where a last 1x1 convolution widens it (masks and boxes use that)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VggOptions(MapOptions):
+    """Options of networks with hidden layers of linear units behind their maps."""
+
+    hidden_dropout: float = option(
+        0.5,
+        range=PROBABILITY,
+        help="chance to drop a value at each hidden layer (with last_map 'pooled')",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlexNetOptions(VggOptions):
+    """Options of AlexNet."""
+
+    local_response_norm: bool = option(
+        False,
+        help="divide each value by those of neighbouring channels after the first two "
+        "convolutions, as in the paper of 2012",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNetOptions(MapOptions):
+    """Options of the MobileNets."""
+
+    output_stride: OutputStride = option(
+        32,
+        help="input pixels per pixel of the deepest map, at most; below 32, later stages dilate "
+        "instead of striding",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientNetOptions(MobileNetOptions):
+    """Options of the EfficientNets."""
+
+    depth: float = option(
+        1.0, range=_TIMES, help="multiplies the blocks of every stage, each rounded up"
+    )
+    stochastic_depth: float = option(
+        0.0,
+        range=PROBABILITY,
+        help="chance to skip the last block's branch while training; earlier blocks are skipped "
+        "less, in proportion to their depth",
     )

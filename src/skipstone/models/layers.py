@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -87,20 +88,30 @@ class SqueezeExcite(nn.Module):
 
     Args:
         channels: channels in and out.
-        reduction: the hidden layer has about ``channels / reduction`` units, a multiple of 8.
+        hidden: units of the hidden layer; by default about ``channels / 16``, a multiple of 8.
+        activation: of the hidden layer.
+        gate: from any number to a factor, usually in 0..1.
     """
 
-    def __init__(self, *, channels: int, reduction: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        hidden: int | None = None,
+        activation: type[nn.Module] = nn.ReLU,
+        gate: type[nn.Module] = nn.Sigmoid,
+    ) -> None:
         super().__init__()
-        hidden = make_divisible(channels / reduction)
+        hidden = make_divisible(channels / 16) if hidden is None else hidden
         # 1x1 convolutions instead of linear layers: no reshape, so channels_last is preserved
         self.fc1 = nn.Conv2d(channels, hidden, kernel_size=1)
         self.fc2 = nn.Conv2d(hidden, channels, kernel_size=1)
+        self.activation, self.gate = activation(), gate()
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
         squeezed = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-        gate: Tensor = self.fc2(F.relu(self.fc1(squeezed))).sigmoid()  # (N, C, 1, 1)
-        return x * gate  # (N, C, H, W)
+        factor: Tensor = self.gate(self.fc2(self.activation(self.fc1(squeezed))))  # (N, C, 1, 1)
+        return x * factor  # (N, C, H, W)
 
 
 class ZeroPadShortcut(nn.Module):
@@ -123,3 +134,52 @@ class ZeroPadShortcut(nn.Module):
 
     def extra_repr(self) -> str:
         return f"before={self.before}, behind={self.behind}, stride={self.stride}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStep:
+    """Stride and dilation of a stage, and the dilation of the stage before."""
+
+    stride: int
+    dilation_before: int
+    dilation: int
+
+    def of_block(self, position: int) -> tuple[int, int]:
+        """(stride, dilation) of a block's convolution. Only the first block strides; it has the
+        dilation of the stage before."""
+        return (1, self.dilation) if position else (self.stride, self.dilation_before)
+
+
+def stage_steps(strides: Sequence[int], before: int, output_stride: int) -> list[StageStep]:
+    """Stride and dilation of stages with these ``strides``, behind a stem of stride ``before``.
+
+    A stage that would exceed ``output_stride`` dilates instead (DeepLabv3, Chen et al. 2017,
+    section 3.1): the same weights, applied at more positions.
+    """
+    steps = []
+    total, dilation = before, 1
+    for stride in strides:
+        dilation_before = dilation
+        if total * stride > output_stride:
+            dilation, stride = dilation * stride, 1
+        total *= stride
+        steps.append(StageStep(stride=stride, dilation_before=dilation_before, dilation=dilation))
+    return steps
+
+
+def hidden_layers(
+    inputs: int, hidden: int, *, dropout: float, drops_first: bool = False
+) -> nn.Sequential:
+    """Two linear layers with ReLU and dropout, as AlexNet and VGG have before their last layer:
+    (N, inputs) -> (N, hidden). Indices are those of torchvision's state dicts.
+
+    Args:
+        drops_first: whether dropout comes before each layer (AlexNet) instead of behind it (VGG).
+    """
+    sizes = ((inputs, hidden), (hidden, hidden))
+    layers: list[nn.Module] = []
+    for size in sizes:
+        layer = [nn.Linear(*size), nn.ReLU()]
+        drop = [nn.Dropout(dropout)]
+        layers += [*drop, *layer] if drops_first else [*layer, *drop]
+    return nn.Sequential(*layers)

@@ -35,9 +35,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from skipstone.core.errors import UsageError, did_you_mean
-from skipstone.models.backbone import Backbone, PublishedNetwork
+from skipstone.models.backbone import Backbone, PublishedNetwork, add_classifier
 from skipstone.models.image_backbone_options import ResNetOptions, Shortcut
-from skipstone.models.layers import NORMS, make_divisible
+from skipstone.models.layers import NORMS, make_divisible, stage_steps
 from skipstone.models.resnet_blocks import (
     BasicBlock,
     BlockDesign,
@@ -111,11 +111,19 @@ class ResNet(Backbone):
 
         channels, strides = ([widths[0]], [stem_stride]) if family.shrinking_stem else ([], [])
         inputs, total_stride = widths[0], stem_stride**2
-        steps = stage_steps(len(widths), total_stride, options.output_stride)
+        strides_of_stages = [1] + [2] * (len(widths) - 1)
+        steps = stage_steps(strides_of_stages, total_stride, options.output_stride)
         for number, (width, count, step) in enumerate(zip(widths, counts, steps, strict=True), 1):
             stage = nn.Sequential()
             for position in range(count):
-                shape = step.block_shape(inputs, width, first=position == 0)
+                stride, dilation = step.of_block(position)
+                shape = BlockShape(
+                    in_channels=inputs,
+                    channels=width,
+                    stride=stride,
+                    dilation=dilation,
+                    inner_dilation=step.dilation,
+                )
                 stage.append(block(shape=shape, design=design, drop_path=next(drop_rates)))
                 inputs = width * block.expansion
             self.add_module(f"layer{number}", stage)
@@ -148,53 +156,11 @@ class ResNet(Backbone):
 
     def published_network(self, classes: int) -> PublishedNetwork:
         net = ResNet(variant=self.variant, options=AS_PUBLISHED, in_channels=self.conv1.in_channels)
-        linear = nn.Linear(net.channels[-1], classes)
-        net.add_module(self.classifier_name, linear)
-        return PublishedNetwork(
-            "the published residual network", net, lambda x: linear(net(x)[-1].mean((2, 3)))
-        )
+        return add_classifier(net, classes, name="the published residual network")
 
     def stage_modules(self) -> list[list[nn.Module]]:
         *early, deepest = self.block_stages()
         return [[self.conv1, self.bn1], *([layer] for layer in early), [deepest, self.bn_final]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageStep:
-    """Stride and dilation of a stage, and the dilation of the stage before."""
-
-    stride: int
-    dilation_before: int
-    dilation: int
-
-    def block_shape(self, inputs: int, width: int, *, first: bool) -> BlockShape:
-        """Only the first block strides; that convolution has the dilation of the stage before."""
-        return BlockShape(
-            in_channels=inputs,
-            channels=width,
-            stride=self.stride if first else 1,
-            dilation=self.dilation_before if first else self.dilation,
-            inner_dilation=self.dilation,
-        )
-
-
-def stage_steps(count: int, stride: int, output_stride: int) -> list[StageStep]:
-    """Stride and dilation of ``count`` stages behind a stem of ``stride``.
-
-    Each stage but the first halves the image. A stage that would exceed ``output_stride`` doubles
-    the dilation instead (DeepLabv3, Chen et al. 2017, section 3.1): the same weights, applied at
-    more positions.
-    """
-    steps = []
-    dilation = 1
-    for position in range(count):
-        halves = 1 if position == 0 else 2
-        before = dilation
-        if stride * halves > output_stride:
-            dilation, halves = dilation * halves, 1
-        stride *= halves
-        steps.append(StageStep(stride=halves, dilation_before=before, dilation=dilation))
-    return steps
 
 
 def stochastic_depth_rates(last_rate: float, *, total_blocks: int) -> Iterator[float]:

@@ -29,11 +29,6 @@ from skipstone.models.meta_device import on_meta
 
 #: Arguments that let networks of a fixed image size take any size.
 _ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size": False}
-#: {built-in name: arguments that differ from timm's defaults}.
-_BUILT_IN: dict[str, dict[str, Any]] = {
-    # the weights were trained in TensorFlow, with its epsilon; timm's own lite0 has 1e-5
-    "efficientnet_lite0": {"bn_eps": 1e-3},
-}
 
 
 @runtime_checkable
@@ -157,7 +152,7 @@ class TimmBackbone(Backbone):
 
 
 def build_timm(name: str, options: TimmOptions, *, in_channels: int) -> TimmBackbone:
-    """Build a network of timm with fresh weights, by its built-in name or as ``timm/<name>``.
+    """Build a network of timm with fresh weights, by its name ``timm/<name>``.
 
     Raises:
         UsageError: timm has no such network, it gives no feature maps, or it does not support an
@@ -182,7 +177,7 @@ def check_name(name: str) -> str:
 def plan_timm(name: str, options: TimmOptions, in_channels: int) -> TimmPlan:
     """The plan of a network, found on the meta device."""
     timm_name = check_name(name)
-    arguments: dict[str, Any] = {"in_chans": in_channels, **_BUILT_IN.get(name, {})}
+    arguments: dict[str, Any] = {"in_chans": in_channels}
     if options.stochastic_depth:
         arguments["drop_path_rate"] = options.stochastic_depth
     if options.output_stride != TimmOptions().output_stride:
@@ -301,7 +296,7 @@ def inspect_network(
 
 def published_arguments(name: str, plan: TimmPlan) -> dict[str, Any]:
     """Arguments of timm's constructor without those of skipstone's options, which change outputs."""
-    keys = {"in_chans", *_BUILT_IN.get(name, ()), *_ANY_SIZE}
+    keys = {"in_chans", *_ANY_SIZE}
     return {key: value for key, value in plan.arguments if key in keys}
 
 

