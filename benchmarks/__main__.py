@@ -34,6 +34,7 @@ BENCHMARKS = {
     "audit": "benchmarks.audit",
     "audit-texts": "benchmarks.audit_texts",
     "residual": "benchmarks.residual",
+    "questions": "benchmarks.questions",
 }
 
 

@@ -58,30 +58,34 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture
 def workplace(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of a page: photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/,
-    scenes/, shelves/, sounds/, sound.wav, long.wav, texts.csv, vectors.txt, words.csv, encoder/,
-    letter.txt, runs/001."""
-    write_photos(tmp_path / "photos", 6, 2)
-    save_photo(make_photo(9, "disc"), tmp_path / "photo")
-    _write_tables(tmp_path)
-    write_idx_folder(tmp_path / "mnist", 24, 12)
-    write_stripes(tmp_path / "cells", 16)
-    write_scenes(tmp_path / "scenes", 8)
-    write_voc(tmp_path / "shelves", make_scenes(24))
-    write_recording_folders(tmp_path / "sounds", 16)
-    write_recording(tmp_path / "sound.wav", 99, "low")
+    """The current folder of a page, as `write_workplace` makes it."""
+    write_workplace(tmp_path, trained)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_workplace(root: Path, trained: Trained) -> None:
+    """photos/, photo.jpg, labels.csv, tags.csv, mnist/, cells/, scenes/, shelves/, sounds/,
+    sound.wav, long.wav, texts.csv, vectors.txt, words.csv, encoder/, letter.txt, runs/001."""
+    write_photos(root / "photos", 6, 2)
+    save_photo(make_photo(9, "disc"), root / "photo")
+    _write_tables(root)
+    write_idx_folder(root / "mnist", 24, 12)
+    write_stripes(root / "cells", 16)
+    write_scenes(root / "scenes", 8)
+    write_voc(root / "shelves", make_scenes(24))
+    write_recording_folders(root / "sounds", 16)
+    write_recording(root / "sound.wav", 99, "low")
     long = [
         make_recording(number, kind) for number, kind in enumerate(("low", "high", "low", "high"))
     ]
-    (tmp_path / "long.wav").write_bytes(write_wav(np.concatenate(long), RATE))
-    write_csv(tmp_path / "texts.csv", rows(60))
-    glove(tmp_path / "vectors.txt", table(FILLER, 8))
-    (tmp_path / "words.csv").write_text("saw,met,noticed\ntoday,now\n")
-    write_encoder(tmp_path / "encoder")
-    (tmp_path / "letter.txt").write_text("we saw the dog and a horse")
-    shutil.copytree(trained.run, tmp_path / "runs" / "001")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    (root / "long.wav").write_bytes(write_wav(np.concatenate(long), RATE))
+    write_csv(root / "texts.csv", rows(60))
+    glove(root / "vectors.txt", table(FILLER, 8))
+    (root / "words.csv").write_text("saw,met,noticed\ntoday,now\n")
+    write_encoder(root / "encoder")
+    (root / "letter.txt").write_text("we saw the dog and a horse")
+    shutil.copytree(trained.run, root / "runs" / "001")
 
 
 def _write_tables(root: Path) -> None:

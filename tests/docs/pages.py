@@ -10,6 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: Every page that a reader may open, the front page first.
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+#: Questions and answers in English, and in Chinese under the same names; both have a contents page.
+QUESTIONS = tuple(sorted((ROOT / "docs" / "questions").glob("*.md")))
+QUESTIONS_ZH = tuple(sorted((ROOT / "docs" / "questions" / "zh").glob("*.md")))
 
 _FENCE = re.compile(r"^```(\S*)[ \t]*(.*)$")
 
