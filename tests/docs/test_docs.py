@@ -52,7 +52,7 @@ LANGUAGES = {"console", "python", "sh", "text"}
 #: Folders that the docs name and that a reader of them makes.
 MADE_BY_USERS = ("exported/", "shipped/")
 
-each_page = pytest.mark.parametrize("page", (*PAGES, *QUESTIONS, *QUESTIONS_ZH), ids=name_of)
+each_page = pytest.mark.parametrize("page", [*PAGES, *QUESTIONS, *QUESTIONS_ZH], ids=name_of)
 
 
 def say(*words: str) -> tuple[int, str, str]:
