@@ -86,6 +86,7 @@ def check_output(printed: str, block: Block) -> None:
         assert numbers == pytest.approx(expected, rel=0.02, abs=0.002), where
 
 
+@pytest.mark.proof
 @each_question
 def test_train_accepts_what_the_page_types(
     page: Path, shared_workplace: Path, monkeypatch: pytest.MonkeyPatch
