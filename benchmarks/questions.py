@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def load_split(seed: int) -> tuple[Data, Data]:
 def choose_rows(y: Tensor, case: Case) -> Tensor:
     """Row numbers of the training images that a case uses, classes in equal shares."""
     rows = []
-    for label in y.unique().tolist():
+    for label in sorted(set(y.tolist())):
         found = (y == label).nonzero()[:, 0]
         most = case.rare if case.rare and label >= 5 else len(found)
         rows.append(found[: min(most, case.samples // 10 if case.samples else most)])
@@ -277,7 +278,7 @@ def part_functions(part: str) -> dict[str, Callable[[int], Scores]]:
     """name of the setting -> its scores for a seed."""
     if part == "ensembles":
         return ENSEMBLES
-    return {case.name: lambda seed, case=case: score_case(case, seed) for case in CASES[part]}
+    return {case.name: partial(score_case, case) for case in CASES[part]}
 
 
 def mean_interval(values: Sequence[float]) -> str:
