@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from tests.photos import write_class_folder, write_idx_folder, write_tag_table
 #: Before torch is imported. Networks as small as these are faster on one thread, their numbers are
 #: the same on any machine, and workers, and what they start, share the processors.
 os.environ["OMP_NUM_THREADS"] = "1"
+#: What a session measures is forgotten with it, and what the user's commands measured is not read.
+_measurements = tempfile.TemporaryDirectory(prefix="skipstone-measurements-")
+os.environ["SKIPSTONE_CACHE"] = _measurements.name
 
 #: Why a test may be skipped where everything is meant to run (SKIPSTONE_STRICT_SKIPS=1, as
 #: `.ci/run` sets it). Any other skip there fails the session: it would hide a test that never runs.
