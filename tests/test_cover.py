@@ -7,9 +7,11 @@ families' members.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,7 +117,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def verify_here(folder: Path) -> Verification:
         return Verification.from_rows(list(fresh.run_checks(folder)))
 
-    monkeypatch.setattr(finish, "verify", verify_here)
+    here = contextlib.nullcontext(SimpleNamespace(verify=verify_here))
+    monkeypatch.setattr(finish, "VerifyingProcess", lambda: here)
     monkeypatch.setattr(finish, "export_openvino", lambda folder: None)
 
 

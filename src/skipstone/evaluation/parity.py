@@ -8,6 +8,7 @@ also compared with its own stored outputs (`reference_outputs`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -90,57 +91,83 @@ class Verification(JsonFields):
 
 
 #: Run by a new interpreter that ignores the environment (-I); it gets this process's `sys.path`, so
-#: that it finds the same plugins.
+#: that it finds the same plugins, and a line later the model's folder.
 _FRESH = """
 import json, sys
-request = json.load(sys.stdin)
-sys.path[:] = request["path"]
+sys.path[:] = json.loads(sys.stdin.readline())
 from skipstone.evaluation.parity import main
-main(request["folder"])
+if folder := sys.stdin.readline():
+    main(json.loads(folder))
 """
 
 
+class VerifyingProcess:
+    """A new process that verifies a model. It imports what it needs while this one goes on, so it may
+    be started before the model is complete."""
+
+    def __enter__(self) -> VerifyingProcess:
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _FRESH],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._write_line(sys.path)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._errors, self._process:
+            self._process.kill()  # nothing that it still does counts
+
+    def verify(self, path: Path | str) -> Verification:
+        """Predict the goldens again and compare; once.
+
+        Raises:
+            UsageError: not a model, no goldens, or a missing plugin.
+        """
+        folder = resolve_bundle(path).absolute()
+        self._write_line(str(folder))
+        assert self._process.stdout is not None
+        lines = []
+        with events.progress_stage(
+            "verifying from raw bytes", total=_count_checks(folder), unit="checks"
+        ) as advance:
+            for line in self._process.stdout:
+                lines.append(line)
+                advance()
+            code = self._process.wait()
+        try:
+            *rows, last = map(json.loads, lines)
+        except ValueError:
+            rows, last = [], {}
+        if "usage" in last:
+            raise UsageError(last["usage"], hint=last["hint"])
+        if last != {"checks": len(rows)}:
+            self._errors.seek(0)
+            ending = "\n".join(self._errors.read().strip().splitlines()[-3:])
+            raise SkipstoneError(
+                f"the process that verifies {folder} ended with code {code}: {ending}"
+            )
+        return Verification.from_rows(rows)
+
+    def _write_line(self, value: Any) -> None:
+        """Nothing is written to a process that has ended; `verify` says so."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(value) + "\n")
+            self._process.stdin.flush()
+
+
 def verify(path: Path | str) -> Verification:
-    """Predict the goldens again and compare.
+    """Predict the goldens of a model again in a new process, and compare.
 
     Raises:
         UsageError: not a model, no goldens, or a missing plugin.
     """
-    folder = resolve_bundle(path).absolute()
-    request = {"path": sys.path, "folder": str(folder)}
-    lines = []
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        events.progress_stage(
-            "verifying from raw bytes", total=_count_checks(folder), unit="checks"
-        ) as advance,
-        subprocess.Popen(
-            [sys.executable, "-I", "-c", _FRESH],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with process.stdin as pipe:
-            pipe.write(json.dumps(request))
-        for line in process.stdout:
-            lines.append(line)
-            advance()
-        code = process.wait()
-        errors.seek(0)
-        ending = "\n".join(errors.read().strip().splitlines()[-3:])
-    try:
-        *rows, last = map(json.loads, lines)
-    except ValueError:
-        rows, last = [], {}
-    if "usage" in last:
-        raise UsageError(last["usage"], hint=last["hint"])
-    if last != {"checks": len(rows)}:
-        raise SkipstoneError(f"the process that verifies {folder} ended with code {code}: {ending}")
-    return Verification.from_rows(rows)
+    with VerifyingProcess() as process:
+        return process.verify(path)
 
 
 def _count_checks(folder: Path) -> int | None:

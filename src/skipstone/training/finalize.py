@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -14,7 +14,8 @@ from skipstone.bundle.format import Bundle
 from skipstone.core import events
 from skipstone.core.errors import Refusal
 from skipstone.data.manifest import Manifest
-from skipstone.evaluation.parity import Verification, verify
+from skipstone.datasets.cache import CachedInput, RecordCache
+from skipstone.evaluation.parity import Verification, VerifyingProcess
 from skipstone.evaluation.scores import (
     Scores,
     compute_scores,
@@ -26,9 +27,10 @@ from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.export.onnx_export import export_onnx
 from skipstone.inference.export.openvino_export import export_openvino
 from skipstone.inference.golden_outputs import store_goldens
+from skipstone.inference.memoized import MemoizedRuntime
 from skipstone.inference.predictor import Predictor
 from skipstone.inference.restore import collect_input_arrays
-from skipstone.inputs.base import make_input_record
+from skipstone.inputs.base import Input, make_input_record
 from skipstone.inputs.multi_input import list_inputs
 from skipstone.models.build import export_tensors
 from skipstone.tasks.base import task_record
@@ -41,23 +43,26 @@ def score_and_write_bundle(
     arch: Arch | EnsembleArch,
     lineage: dict[str, Any],
     folder: Path,
+    cache: RecordCache | None = None,
 ) -> tuple[Scores, Bundle]:
     """Calibrate on the validation rows, score the test rows once (or, if the data is too small for
     a test set, the validation rows), and write the bundle.
 
     Args:
         network: the network of `arch`, with its weights.
+        cache: has decoded records of the rows, so that files are not decoded again.
 
     Raises:
         DataError: more rows than `--max-bad` allows can no longer be read.
     """
-    runtime = TorchRuntime(network)
+    runtime = MemoizedRuntime(TorchRuntime(network))
+    input = context.input if cache is None else cast(Input, CachedInput(context.input, cache))
     val_rows = context.manifest.rows_with_role("val")
-    post = Predictor(context.input, runtime, context.task, {}).fit_postprocessing(val_rows)
+    post = Predictor(input, runtime, context.task, {}).fit_postprocessing(val_rows)
     post = select_postprocessing(
-        Predictor(context.input, runtime, context.task, post), val_rows, seed=context.seed
+        Predictor(input, runtime, context.task, post), val_rows, seed=context.seed
     )
-    predictor = Predictor(context.input, runtime, context.task, post)
+    predictor = Predictor(input, runtime, context.task, post)
     role = scored_role(context.manifest)
     part = context.manifest.rows_with_role(role)
     evaluation = predictor.evaluate(part)
@@ -70,7 +75,7 @@ def score_and_write_bundle(
         ),
     )
     inputs = list_inputs(context.input)
-    first, *others = [make_input_record(context.manifest.input, input) for input in inputs]
+    first, *others = [make_input_record(context.manifest.input, each) for each in inputs]
     bundle = Bundle(
         arch=arch,
         input={**first, "others": others} if others else first,
@@ -99,15 +104,16 @@ def export_and_verify(folder: Path) -> Verification:
         "ONNX": export_onnx,
         "OpenVINO": export_openvino,
     }
-    with events.progress_stage("exporting", total=len(steps), unit="steps") as advance:
-        for name, step in steps.items():
-            advance(0, name)
-            try:
-                step(folder)
-            except Refusal as refusal:  # OpenVINO's program is converted from ONNX's
-                events.emit_warning(
-                    f"The model was not exported to {name}, and runs in torch: {refusal}"
-                )
-                break
-            advance()
-    return verify(folder)
+    with VerifyingProcess() as process:  # it starts while this one exports
+        with events.progress_stage("exporting", total=len(steps), unit="steps") as advance:
+            for name, step in steps.items():
+                advance(0, name)
+                try:
+                    step(folder)
+                except Refusal as refusal:  # OpenVINO's program is converted from ONNX's
+                    events.emit_warning(
+                        f"The model was not exported to {name}, and runs in torch: {refusal}"
+                    )
+                    break
+                advance()
+        return process.verify(folder)

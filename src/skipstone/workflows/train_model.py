@@ -104,7 +104,7 @@ def train(
         result, unreadable = output.result, len(plan.manifest.rows_with_role(UNREADABLE))
         lineage = make_lineage(all_rows, join_command_line(command), result, unreadable=unreadable)
         network, arch = output.network, output.arch
-        scores, bundle = score_and_write_bundle(plan, network, arch, lineage, run.bundle)
+        scores, bundle = score_and_write_bundle(plan, network, arch, lineage, run.bundle, cache)
         baseline = compare_with_baseline(
             baseline_run, plan, scores.records, plan.manifest.rows_with_role(scores.role)
         )
