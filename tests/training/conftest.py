@@ -21,6 +21,14 @@ INSIDE = "SKIPSTONE_TEST_OWN_PROCESS"
 _ENDED = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_measured(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each test times its own steps."""
+    monkeypatch.setenv("SKIPSTONE_CACHE", str(tmp_path_factory.mktemp("measurements")))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """What became of the test in the new process is what becomes of it here, output and all."""

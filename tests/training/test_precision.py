@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from skipstone.data.samples import Batch
 from skipstone.models import conv_bf16
 from skipstone.models.network import Network
 from skipstone.training import precision
-from skipstone.training.duration import decide_length
+from skipstone.training.duration import LoaderSource, decide_length, steps_of_phases
 from skipstone.training.objective import Objective
 from skipstone.training.oom import MicroBatch
 from skipstone.training.precision import (
@@ -29,6 +30,7 @@ from skipstone.training.precision import (
     time_modes,
 )
 from skipstone.training.run_directory import RunFolder
+from skipstone.training.schedules import Phase
 from tests.training.tiny import TinyCriterion, TinyLoader, recipe_of, tiny_network, train
 
 
@@ -172,8 +174,42 @@ def test_timing_keeps_to_its_limit_and_takes_the_best_so_far(
     fields = {field.name: decision[field.name] for field in dataclasses.fields(Mode)}
     assert str(Mode(**fields)) == chosen
     assert clock[0] <= limit + step
-    assert stages[0].total == 16
+    assert stages[0].total == 12
     assert "for 9 s at most" in stages[0].stage
+
+
+def test_what_was_timed_before_is_not_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "bf16_is_native", lambda device: False)
+    recipe = recipe_of(precision="auto", channels_last=None)
+
+    def decide(network: Network) -> dict[str, Any]:
+        objective = Objective(network, TinyCriterion())
+        return precision.decide_mode(
+            recipe, objective, lambda: list(TinyLoader().iterate_epoch(0)), 9.0
+        )
+
+    def refuse(*_: object) -> float:
+        raise AssertionError("a step is timed")
+
+    before = decide(tiny_network())
+    monkeypatch.setattr(precision, "_time_step", refuse)
+    again = decide(tiny_network(seed=1))
+    assert again == {**before, "seconds": again["seconds"]}
+    assert again["seconds"] == pytest.approx(before["seconds"], abs=1e-5)
+    with pytest.raises(AssertionError, match="a step is timed"):
+        decide(tiny_network(norm=False))
+
+
+def test_steps_of_a_budget_count_what_each_phase_costs() -> None:
+    phases = [Phase("head", 10, 3, "cosine"), Phase("all", 90, 0, "cosine")]
+    by_frozen = {3: 0.1, 0: 1.0}
+    fits = functools.partial(
+        steps_of_phases, phases=phases, by_frozen=by_frozen, evaluation=2.0, per_epoch=10
+    )
+    assert fits(3.0) == 10  # the head's epoch and its evaluation
+    assert fits(3.0 + 12.0) == 20
+    assert fits(3.0 + 12.0 + 7.0) == 25  # with the evaluation of the epoch that is cut short
+    assert fits(1e6) == 100
 
 
 @pytest.mark.parametrize(
@@ -193,7 +229,10 @@ def test_a_long_evaluation_is_estimated_not_measured(
     with RunFolder(tmp_path / "001") as run:
         memory = MicroBatch(objective.network, loader.batch_size, run)
         began = time.monotonic()
-        length = decide_length(recipe, objective, loader, evaluate, Mode(), memory, began, rows)
+        length = decide_length(
+            *(recipe, objective, LoaderSource(loader), evaluate),
+            *(Mode(), memory, began, rows),
+        )
     assert bool(calls) == is_measured
     assert (length["seconds_per_evaluation"] > 0.1) != is_measured
     assert length["steps"] >= 1

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from skipstone.models.backbone import Backbone, SequenceBackbone
+from skipstone.models.frozen_prefix import FrozenPrefix
 from skipstone.models.heads.base import Head
 from skipstone.models.word_lookup import token_ids
 
@@ -35,6 +36,7 @@ class Network(nn.Module):
 
     Attributes:
         fixed: names of parameters that training does not change.
+        prefix: where the network is cut while it is trained on cached outputs of frozen stages.
         auxiliary: heads by name that only training has; `fit` removes them at its end, so bundles
             do not store them and inference does not build them.
     """
@@ -46,6 +48,7 @@ class Network(nn.Module):
         self.head = head
         self.auxiliary = nn.ModuleDict()
         self.fixed: frozenset[str] = frozenset()
+        self.prefix: FrozenPrefix | None = None
 
     def features(self, x: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Feature maps, shallow to deep; in a mixed batch blended with each neighbour's."""
@@ -53,6 +56,8 @@ class Network(nn.Module):
 
     def features_and_size(self, x: dict[str, Tensor]) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         """`features`, and the size that the head is told: (height, width) of images, else ()."""
+        if self.prefix is not None and self.prefix.has_arrays(x):
+            return self.prefix.compute_features(self.backbone, x), self.prefix.size
         arrays = self.front(x)
         if MIXED_WORDS in x:
             return self._features_of_mixed_words(arrays, x[MIXED_WORDS]), ()
@@ -86,6 +91,9 @@ class Network(nn.Module):
         return outputs
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.prefix is not None and self.prefix.has_arrays(x):
+            outputs: dict[str, Tensor] = self.head(*self.features_and_size(x))
+            return outputs
         return self.predict_arrays(self.front(x))
 
     def predict_arrays(self, arrays: Any) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +13,21 @@ from typing import Any
 import torch
 
 from skipstone.core import events
-from skipstone.core.errors import DamagedError, Diverged, OutOfMemory, UsageError
+from skipstone.core.errors import DamagedError, Diverged, Interrupted, OutOfMemory, UsageError
 from skipstone.core.formatting import format_seconds
 from skipstone.inference.backends.torch_backend import torch_threads
 from skipstone.models.network import Network
 from skipstone.tasks.base import Task
 from skipstone.training.checkpoint import TrainState, load_checkpoint
-from skipstone.training.duration import MEASURING, decide_length, first_batches
+from skipstone.training.duration import (
+    MEASURING,
+    BatchSource,
+    LoaderSource,
+    decide_length,
+    first_batches,
+    wanted_steps,
+)
+from skipstone.training.feature_cache import FeatureCache
 from skipstone.training.loop import Batches, StepConfig, fit_phase
 from skipstone.training.objective import Objective, criterion_for
 from skipstone.training.oom import MicroBatch
@@ -27,7 +36,14 @@ from skipstone.training.options import TrainOptions
 from skipstone.training.precision import MAX_TIMING, Mode, choose_device, decide_mode
 from skipstone.training.recipe import Recipe, RecipeFacts, resolve_recipe
 from skipstone.training.run_directory import JOURNAL, RunFolder
-from skipstone.training.run_manager import Evaluate, ModelSelector, RunManager, watch_signals
+from skipstone.training.run_manager import (
+    Evaluate,
+    ModelSelector,
+    RunManager,
+    StopNow,
+    Stopping,
+    watch_signals,
+)
 from skipstone.training.schedules import (
     Curve,
     Phase,
@@ -69,7 +85,7 @@ def fit(
     network: Network,
     *,
     task: Task,
-    loader: Batches,
+    loader: Batches | FeatureCache,
     evaluate: Evaluate,
     options: TrainOptions | Recipe,
     run: RunFolder,
@@ -82,6 +98,7 @@ def fit(
     training from scratch.
 
     Args:
+        loader: a `FeatureCache` computes frozen stages once instead of in each step.
         task: its headline metric says which weights are best.
         evaluate: metrics by name of a network on the validation rows; called each epoch.
         objective: what is minimised; default: the head's or task's criterion and the L1 penalty.
@@ -92,39 +109,45 @@ def fit(
         UsageError: batch norm is given one sample of one pixel.
     """
     began = time.monotonic()
+    source = loader if isinstance(loader, FeatureCache) else LoaderSource(loader)
+    loader = source.loader
     recipe = options if isinstance(options, Recipe) else _resolve_options(options, loader)
     with torch_threads(recipe.threads), _explain_batch_norm(), watch_signals() as stopping:
         network.to(choose_device(recipe.device))
         _journal_session(run, network)
         loss = (objective or _default_objective(task))(network, recipe)
         memory = MicroBatch(network, loader.batch_size, run)
-        mode = _decide_mode(run, recipe, loss, loader, memory)
-        network.to(memory_format=mode.layout())
-        basis = (recipe, loss, loader, evaluate, mode, memory, began, evaluation_rows)
-        length = run.decide("length", lambda: decide_length(*basis))
         per_epoch = -(-len(loader) // recipe.accumulate)
+        phases = _plan_phases(recipe, network, per_epoch, wanted_steps(recipe, loader))
+        if isinstance(source, FeatureCache):
+            _compute_views(source, network, phases, recipe, stopping)
+        mode = _decide_mode(run, recipe, loss, phases[-1], source, memory)
+        network.to(memory_format=mode.layout())
+        basis = (recipe, loss, source, evaluate, mode, memory, began, evaluation_rows)
+        length = run.decide("length", lambda: decide_length(*basis))
         _check_length(run, length["steps"], recipe.epochs * per_epoch)
         phases = _plan_phases(recipe, network, per_epoch, length["steps"])
-        selector = ModelSelector(task, evaluate)
         manager = RunManager(
-            network,
-            selector,
-            recipe,
-            run,
-            phases,
+            *(network, ModelSelector(task, evaluate), recipe, run, phases),
             per_epoch=per_epoch,
             stopping=stopping,
             began=began,
         )
         state = manager.restore_checkpoint(load_checkpoint(run.checkpoints))
         with _report_run(manager, state):
-            _run_phases(loss, loader, manager, state, mode, memory)
+            _run_phases(loss, source, manager, state, mode, memory)
         manager.load_chosen_weights()
-        network.auxiliary.clear()
-        network.to("cpu").to(memory_format=torch.contiguous_format).requires_grad_(True).eval()
+        _leave_training(network)
         assert state.chosen_epoch is not None, "no epoch was evaluated"
         best, size = state.chosen_epoch, memory.size_at(state.step)
         return FitResult(state.history, best, state.step, state.stopped_by, size)
+
+
+def _leave_training(network: Network) -> None:
+    """Remove what only training needs; the network is then on the CPU, in evaluation mode."""
+    network.auxiliary.clear()
+    network.prefix = None
+    network.to("cpu").to(memory_format=torch.contiguous_format).requires_grad_(True).eval()
 
 
 def _check_length(run: RunFolder, steps: int, most: int) -> None:
@@ -166,7 +189,7 @@ def _explain_batch_norm() -> Iterator[None]:
 
 def _run_phases(
     objective: Objective,
-    loader: Batches,
+    source: BatchSource,
     manager: RunManager,
     state: TrainState,
     mode: Mode,
@@ -181,6 +204,7 @@ def _run_phases(
             state.phase, state.phase_step, state.stale = index, 0, 0
         enter_phase(network, phase)
         set_modes(network, phase, freeze_norm=recipe.freeze_norm)
+        loader = source.enter_phase(network, phase)
         optimizer = make_optimizer(network, recipe)
         manager.begin_phase(phase, optimizer, state)
         config = StepConfig(
@@ -220,9 +244,38 @@ def _resolve_options(options: TrainOptions, loader: Batches) -> Recipe:
     return resolve_recipe(options, RecipeFacts(samples=len(loader) * loader.batch_size))
 
 
+def _compute_views(
+    features: FeatureCache,
+    network: Network,
+    phases: list[Phase],
+    recipe: Recipe,
+    stopping: Stopping,
+) -> None:
+    """Interrupted by a signal; a resumed run has the views that are complete."""
+    try:
+        with stopping.may_raise():
+            features.compute_views(network, phases, recipe.budget)
+    except StopNow:
+        name = signal.Signals(stopping.signal_number).name
+        raise Interrupted(
+            f"Stopped by {name} before the first step.",
+            signal_number=stopping.signal_number,
+            hint="The same command resumes the run.",
+        ) from None
+
+
 def _decide_mode(
-    run: RunFolder, recipe: Recipe, objective: Objective, loader: Batches, memory: MicroBatch
+    run: RunFolder,
+    recipe: Recipe,
+    objective: Objective,
+    phase: Phase,
+    source: BatchSource,
+    memory: MicroBatch,
 ) -> Mode:
+    """Steps of `phase`, the longest one, are timed."""
+    network = objective.network
+    loader = source.enter_phase(network, phase)
+    enter_phase(network, phase)
     limit = MAX_TIMING if recipe.budget is None else min(MAX_TIMING, recipe.budget * MEASURING)
 
     def decide() -> dict[str, Any]:
@@ -239,7 +292,7 @@ def _decide_mode(
         timed = ", ".join(
             f"{name} {format_seconds(seconds)}" for name, seconds in decision["seconds"].items()
         )
-        events.emit_note(f"Training in {mode} (a batch takes: {timed}).")
+        events.emit_note(f"Training in {mode} (a timed step takes: {timed}).")
     return mode
 
 

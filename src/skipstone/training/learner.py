@@ -31,7 +31,7 @@ from skipstone.datasets.cache import CachedInput, RecordCache
 from skipstone.datasets.loader import Batching, Loader
 from skipstone.evaluation.scores import require_readable
 from skipstone.inference.backends.torch_backend import TorchRuntime, torch_threads
-from skipstone.inference.predictor import Predictor
+from skipstone.inference.predictor import Predictor, Runtime
 from skipstone.inputs.augmentation_options import AugmentationOptions
 from skipstone.inputs.base import Input, Resizable, SparseFeatures
 from skipstone.models.backbone import ClosedFormProblem, FeatureBackbone
@@ -40,6 +40,7 @@ from skipstone.models.checkpoint_loading import ReportWriter, WeightReport
 from skipstone.models.network import Network
 from skipstone.models.weights import load_weights
 from skipstone.tasks.base import Task, compute_finite_metrics, headline_metric, task_record
+from skipstone.training.feature_cache import EvaluationArrays, FeatureCache, PrefixRuntime
 from skipstone.training.fit import FitResult, fit
 from skipstone.training.plan import TrainPlan
 from skipstone.training.recipe import Recipe
@@ -84,12 +85,14 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
         module = BACKBONES[plan.arch.backbone.name].embedding
         assert module is not None, "the plan checked that the model has word vectors"
         plan.vectors.fill_embedding(network, module, seed=plan.seed)
+    loader = training_loader(plan, cache)
+    features = FeatureCache(loader, run, plan.to_json()) if plan.recipe.feature_cache else None
     with _explain_small_images(plan, network):
         result = fit(
             network,
             task=plan.task,
-            loader=training_loader(plan, cache),
-            evaluate=_make_evaluate(plan, cache, run),
+            loader=features or loader,
+            evaluate=_make_evaluate(plan, cache, run, features),
             options=plan.recipe,
             run=run,
             evaluation_rows=len(plan.manifest.rows_with_role("val")),
@@ -310,13 +313,18 @@ def _candidate_options(entry: BackboneSpec, arch: Arch, *, try_grid: bool) -> It
 
 
 def _make_evaluate(
-    plan: TrainPlan, cache: RecordCache, run: RunFolder | None = None
+    plan: TrainPlan,
+    cache: RecordCache,
+    run: RunFolder | None = None,
+    features: FeatureCache | None = None,
 ) -> Callable[[Network], dict[str, float]]:
     """Metrics of a network on the validation rows.
 
     Args:
         run: decides the precision; float32 without it.
+        features: computes the frozen stages of a network that is cut.
     """
+    arrays = None if features is None else EvaluationArrays(features)
     val_rows = plan.manifest.rows_with_role("val")
     cached_input = cast(Input, CachedInput(plan.input, cache))
 
@@ -324,7 +332,9 @@ def _make_evaluate(
         # Deciding when to stop may be as quick as training; test metrics are of float32.
         mode = None if run is None else run.find_decision("precision")
         precision = mode["precision"] if mode else "f32"
-        runtime = TorchRuntime(candidate, precision=precision)
+        runtime: Runtime = TorchRuntime(candidate, precision=precision)
+        if arrays is not None and candidate.prefix is not None:
+            runtime = PrefixRuntime(candidate, precision, arrays)
         predictor = Predictor(cached_input, runtime, plan.task, {})
         evaluation = predictor.evaluate(val_rows)
         require_readable(evaluation, len(val_rows), "val")

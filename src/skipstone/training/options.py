@@ -116,6 +116,11 @@ class TrainOptions:
     freeze_norm: bool | None = option(
         None, help="keep the backbone's batch-norm statistics as they are"
     )
+    feature_cache: bool = option(
+        False,
+        help="compute frozen stages once for up to 8 augmented views of each row, store what they "
+        "give, and train the rest from that; the head alone then learns for longer first",
+    )
     precision: Precision = option(
         "auto", help="auto takes bf16 where a timed step shows that it pays"
     )

@@ -19,7 +19,7 @@ import numpy as np
 from skipstone.bundle.architecture import Arch
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.core import events, storage
-from skipstone.core.errors import DataError, Refusal, SkipstoneError
+from skipstone.core.errors import DataError, Refusal, SkipstoneError, UsageError
 from skipstone.core.events import emit_note
 from skipstone.core.formatting import relative_path
 from skipstone.core.options import options_to_json
@@ -331,7 +331,12 @@ def _check_plan(plan: TrainPlan, settings: Settings, *, chosen_for_user: bool) -
     check_backbone_accepts(backbone, model, plan.input.feature_spec().kind)
     check_head_needs(HEADS[head], backbone, model)
     make_augmentation(plan.augment, plan.input, plan.task)
-    make_mixing(plan.augment, plan.task, backbone)
+    mixing = make_mixing(plan.augment, plan.task, backbone)
+    if plan.recipe.feature_cache and mixing is not None:
+        raise UsageError(
+            "--feature-cache computes frozen stages before samples are mixed, and MixUp or CutMix is on.",
+            hint="Leave one of them out.",
+        )
 
 
 def check_input_hashes(plan: TrainPlan, run: RunFolder) -> None:

@@ -1,11 +1,14 @@
-"""Which precision, memory layout and kernels to train with: a few steps of each are timed."""
+"""Which precision, memory layout and kernels to train with: a few steps of each are timed, once per
+machine and network (`core.measurements`)."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import dataclasses
+import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +19,10 @@ from torch import nn
 
 from skipstone.core import events
 from skipstone.core.errors import UsageError
+from skipstone.core.measurements import read_measurement, write_measurement
+from skipstone.core.options import has_type
 from skipstone.data.samples import Batch
+from skipstone.inference.reference_outputs import cpu_features
 from skipstone.models.conv_bf16 import autocast_bfloat16, has_slow_depthwise
 from skipstone.training.objective import Objective
 from skipstone.training.recipe import Recipe
@@ -26,7 +32,7 @@ WORTHWHILE = 1.15
 #: Seconds that the timing takes at most (and the step that is being timed then) without a budget.
 MAX_TIMING = 60.0
 #: Steps of each mode that are timed after the first, which also compiles kernels.
-REPEATS = 3
+REPEATS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,8 @@ def decide_mode(
 ) -> dict[str, Any]:
     """{"precision", "channels_last", "fast_depthwise", "seconds": {mode: of a step}}, JSON-able.
 
-    Steps run on a copy; the objective is left as it is.
+    Steps run on a copy; the objective is left as it is. What an earlier command timed for the same
+    network, batch and machine is used again.
 
     Args:
         batches: gives a few batches on the device; asked only where there is a choice.
@@ -132,14 +139,53 @@ def decide_mode(
     modes = candidate_modes(recipe, device, objective.network)
     seconds: dict[Mode, float] = {}
     if len(modes) > 1:
+        examples = batches()
+        key = _timing_key(objective, examples[0], device)
+        seconds = _read_timing(key, modes)
+    if len(modes) > 1 and not seconds:
         name = f"timing {len(modes)} ways to compute a step, for {limit:.0f} s at most"
         with events.progress_stage(name, total=len(modes) * (1 + REPEATS), unit="steps") as advance:
-            seconds = time_modes(objective, batches(), modes, limit, advance)
+            seconds = time_modes(objective, examples, modes, limit, advance)
+        if len(seconds) == len(modes):
+            write_measurement(_TIMINGS, key, {str(mode): seconds[mode] for mode in modes})
     chosen = choose_mode(seconds) if seconds else modes[0]
     return {
         **dataclasses.asdict(chosen),
         "seconds": {str(mode): round(value, 5) for mode, value in seconds.items()},
     }
+
+
+#: The kind of the measurements that are stored.
+_TIMINGS = "steps"
+
+
+def _timing_key(objective: Objective, batch: Batch, device: torch.device) -> dict[str, Any]:
+    """What the time of a step depends on, JSON-able."""
+    layers = [
+        (name, type(module).__name__, [[*tensor.shape] for tensor in module.parameters(False)])
+        for name, module in objective.named_modules()
+    ]
+    cuda = device.type == "cuda"
+    return {
+        "network": hashlib.sha256(repr(layers).encode()).hexdigest(),
+        "batch": {name: [*value.shape] for name, value in batch.x.items()},
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "processor": {"cores": os.cpu_count(), "features": sorted(cpu_features())},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _read_timing(key: Mapping[str, Any], modes: Sequence[Mode]) -> dict[Mode, float]:
+    """The stored seconds of all of `modes`; {} where one is not known."""
+    stored = read_measurement(_TIMINGS, key) or {}
+    seconds = {mode: stored.get(str(mode)) for mode in modes}
+    known = {
+        mode: float(value)
+        for mode, value in seconds.items()
+        if value is not None and has_type(float, value) and value > 0
+    }
+    return known if len(known) == len(modes) else {}
 
 
 def choose_mode(seconds: Mapping[Mode, float]) -> Mode:

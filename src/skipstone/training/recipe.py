@@ -25,6 +25,8 @@ FEW_VALUES = 64 * 64 * 3
 MOST_VALUES = 32 * 224 * 224 * 3
 #: Fewer samples than this adapt pretrained weights instead of replacing them.
 SMALL = 20_000
+#: Epochs of the head alone on cached features.
+HEAD_EPOCHS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +73,7 @@ class Recipe:
     freeze_epochs: int
     unfreeze: Unfreeze
     freeze_norm: bool
+    feature_cache: bool
     precision: Precision
     channels_last: bool | None
     device: str
@@ -105,6 +108,8 @@ class Recipe:
             words.append("the last epoch's weights")
         if self.balanced:
             words.append("classes drawn equally often")
+        if self.feature_cache:
+            words.append("frozen stages computed once")
         if self.layer_decay != 1:
             words.append(f"layer decay {self.layer_decay:g}")
         return ", ".join(words)
@@ -126,8 +131,11 @@ def resolve_recipe(options: TrainOptions, facts: RecipeFacts) -> Recipe:
     chosen = {**facts.recommended, **user_values, "batch_size": batch_size}
     optimizer = chosen.get("optimizer") or ("adamw" if facts.pretrained else "sgd")
     adapting = facts.pretrained and facts.samples < SMALL
+    # a head that learns from cached vectors costs little (Kumar 2022: linear probing first)
+    more_head = HEAD_EPOCHS - 1 if options.feature_cache and not facts.is_spatial else 0
+    more_head = more_head if facts.pretrained else 0
     defaults: dict[str, Any] = {
-        "epochs": _epochs(facts),
+        "epochs": _epochs(facts) + more_head,
         "batch_size": batch_size,
         "optimizer": optimizer,
         "lr": _lr(optimizer, batch_size * options.accumulate, facts),
@@ -139,7 +147,7 @@ def resolve_recipe(options: TrainOptions, facts: RecipeFacts) -> Recipe:
         "early_stop": 0,
         "layer_decay": 0.8 if facts.pretrained else 1.0,
         "freeze": 0.5 if adapting else 0.0,
-        "freeze_epochs": 1 if facts.pretrained else 0,
+        "freeze_epochs": 1 + more_head if facts.pretrained else 0,
         "unfreeze": "all",
         "freeze_norm": adapting,
     }

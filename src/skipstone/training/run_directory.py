@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def features(self) -> Path:
+        """Outputs of frozen stages (`training.feature_cache`)."""
+        return self.path / "features"
+
+    @property
     def bundle(self) -> Path:
         return self.path / "bundle"
 
@@ -105,10 +110,11 @@ class RunFolder:
 
     def finish(self, *, keep_checkpoint: bool = False) -> None:
         """Mark the run as finished: the same command then starts a new run, so that its checkpoint
-        is of no more use."""
+        and its cached features are of no more use."""
         self.journal("finished")
-        if not keep_checkpoint and self.checkpoints.is_dir():
-            storage.remove_folder(self.checkpoints)
+        for folder in (self.features, *([] if keep_checkpoint else [self.checkpoints])):
+            if folder.is_dir():
+                storage.remove_folder(folder)
 
     def close(self) -> None:
         _unlock(self.path / LOCK)
@@ -257,6 +263,7 @@ _ENTRIES: Mapping[str, Mapping[str, Any]] = {
 }
 _DECISIONS: Mapping[str, Mapping[str, Any]] = {
     "budget stop": {"step": int},
+    "features": {"views": int},
     "files": {"sha256": dict},
     "length": {"steps": int},
     "precision": {
