@@ -258,6 +258,8 @@ class HeadSpec(Spec):
         train_recipe: values of `TrainOptions` that suit training it from scratch.
         finetune_recipe: the same on a pretrained backbone.
         requires: what the backbone has to provide (`BackboneSpec.provides`).
+        fit_shape: function(options, sides of the training part's boxes as shares of the input
+            (n, 2)) -> keywords for the head, JSON-able; they are stored in the architecture.
     """
 
     output_level: Literal["sample", "pixel", "box"] | None = None
@@ -267,6 +269,7 @@ class HeadSpec(Spec):
     train_recipe: Mapping[str, Any] = field(default_factory=dict)
     finetune_recipe: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
+    fit_shape: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

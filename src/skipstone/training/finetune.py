@@ -215,6 +215,8 @@ def inherited_head(parent: ParentModel, settings: Settings, task: Task) -> Compo
             f"--from {parent.path} keeps its head, {head.name}; --head {wanted} is another.",
             hint="Leave --head out, or train a new model without --from.",
         )
+    shape = {**head.args.get("shape", {}), **part.args.get("shape", {})}
+    part = ComponentConfig(part.name, {**part.args, "shape": shape})
     return with_head_options(part, settings, head.args.get("options", {}))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from skipstone.bundle.architecture import ComponentConfig
-from skipstone.core.errors import UsageError
+from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_note
 from skipstone.core.formatting import to_flag
 from skipstone.core.options import get_spec, options_to_json
@@ -16,6 +19,7 @@ from skipstone.core.settings import Settings
 from skipstone.core.specs import BackboneSpec, InputSpec, ModelChoice, resolve_target
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.augmentation import augment_options_type
+from skipstone.datasets.loader import Batching, Loader
 from skipstone.inputs.base import DescribesSize, Input, Surveyable
 from skipstone.models.build import check_backbone_accepts, choose_head, recommend_options
 from skipstone.models.heads.options import HeadChoice
@@ -30,6 +34,9 @@ from skipstone.training.recipe import Recipe
 LIMITS = frozenset(
     {"budget", "device", "precision", "checkpoint_every", "workers", "worker_patience"}
 )
+
+#: Training rows at most whose boxes decide the shape of a head.
+FITTED_ROWS = 500
 
 
 def choose_input(
@@ -148,6 +155,31 @@ def with_head_options(
     entry = HEADS[head.name]
     options = entry.make_options({**defaults, **settings.values_for(entry.options_type())})
     return ComponentConfig(head.name, {**head.args, "options": options_to_json(options)})
+
+
+def fit_head_shape(
+    head: ComponentConfig, input: Input, task: Task, train_rows: Manifest
+) -> ComponentConfig:
+    """The head with what it takes from the boxes of the training rows (`HeadSpec.fit_shape`), of
+    FITTED_ROWS at equal steps; unreadable ones are skipped."""
+    entry = HEADS[head.name]
+    if entry.fit_shape is None:
+        return head
+    step = -(-len(train_rows) // FITTED_ROWS)
+    rows = train_rows.take_rows(np.arange(0, len(train_rows), step))
+    loader = Loader(rows, input, task, Batching(batch_size=1, seed=0, shuffle=False))
+    sides = [np.zeros((0, 2))]
+    for row in range(len(rows)):
+        with contextlib.suppress(DataError, OSError):
+            sample = loader.load_sample(row)
+            assert sample.y is not None
+            boxes = sample.y["boxes"].numpy().astype(np.float64)
+            sides.append((boxes[:, 2:] - boxes[:, :2]) / sample.meta.shape[1::-1])
+    options = entry.make_options(head.args.get("options"))
+    fitted = resolve_target(entry.fit_shape)(options, np.concatenate(sides))
+    return ComponentConfig(
+        head.name, {**head.args, "shape": {**head.args.get("shape", {}), **fitted}}
+    )
 
 
 def reject_unsupported_options(

@@ -70,6 +70,7 @@ from skipstone.training.network_choice import (
     choose_backbone,
     choose_head_part,
     choose_input,
+    fit_head_shape,
     reject_ineffective_options,
     reject_unsupported_options,
 )
@@ -202,7 +203,7 @@ def build_plan(
     reason = choice.reason + describe_new_classes(parent, task, train_rows)
     for sentence in (reason, *input.fit_notes):
         emit_note(sentence)
-    arch = _choose_arch(choice, task, settings, parent)
+    arch = _choose_arch(choice, input, task, train_rows, settings, parent)
     facts = _recipe_facts(choice, arch, input, train_rows, recommended=parent is None)
     plan = TrainPlan(
         manifest=manifest,
@@ -288,11 +289,17 @@ def _make_task(
 
 
 def _choose_arch(
-    choice: ModelChoice, task: Task, settings: Settings, parent: ParentModel | None
+    choice: ModelChoice,
+    input: Input,
+    task: Task,
+    train_rows: Manifest,
+    settings: Settings,
+    parent: ParentModel | None,
 ) -> Arch:
     if parent is not None:
         return replace(parent.arch, head=inherited_head(parent, settings, task))
     head = choose_head_part(task, BACKBONES[choice.model], settings)
+    head = fit_head_shape(head, input, task, train_rows)
     return Arch(choose_backbone(choice, head, settings), head)
 
 

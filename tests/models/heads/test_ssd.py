@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,9 +15,17 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
+from skipstone.core.errors import UsageError
 from skipstone.models.box_offsets import decode_offsets, encode_offsets
 from skipstone.models.heads.options import SsdOptions
-from skipstone.models.heads.ssd import LAST_SCALE, SCALES, SsdHead
+from skipstone.models.heads.ssd import (
+    LAST_SCALE,
+    SCALES,
+    SsdHead,
+    cluster_sides,
+    default_shapes,
+    fit_default_shapes,
+)
 from skipstone.models.losses import Targets
 
 CHANNELS, STRIDES, SIZE = (8, 12, 16), (4, 8, 16), (96, 96)
@@ -122,6 +134,52 @@ def test_photos_without_objects_and_ignored_ones(ignored: bool) -> None:
     losses = criterion(head.training_outputs(features, SIZE), y)
     assert losses["score"] == losses["box"] == 0
     assert criterion.weight(y) > 0
+
+
+def test_default_boxes_are_clusters_of_the_training_boxes() -> None:
+    """Six shapes and noise; a map without boxes keeps its shapes."""
+    rng = np.random.default_rng(0)
+    true = np.array([[0.05, 0.08], [0.12, 0.1], [0.1, 0.2], [0.2, 0.18], [0.16, 0.3], [0.3, 0.24]])
+    sides = true[rng.integers(0, 6, 300)] * rng.uniform(0.98, 1.02, (300, 2))
+    options = SsdOptions(ssd_maps=4, ssd_ratios=RATIOS)
+    fitted = fit_default_shapes(options, sides)
+    assert fitted == fit_default_shapes(options, sides)
+    assert fitted == json.loads(json.dumps(fitted))
+    usual = default_shapes(4, RATIOS)
+    assert [len(level) for level in fitted["shapes"]] == [len(level) for level in usual]
+    np.testing.assert_allclose(fitted["shapes"][3], usual[3])
+    assert _mean_iou(sides, fitted["shapes"]) > 0.95 > _mean_iou(sides, usual)
+    head = SsdHead(options, channels=CHANNELS, strides=STRIDES, classes=2, **fitted)
+    raw = head.training_outputs(make_pair(2)[2], SIZE)
+    first = raw["anchors"][0]
+    assert ((first[2:] - first[:2]) / SIZE[0]).tolist() == pytest.approx(fitted["shapes"][0][0])
+
+
+def test_clusters_are_a_fixed_point_of_k_means() -> None:
+    """Each centre is the mean of the boxes that overlap it most."""
+    sides = np.random.default_rng(1).uniform(0.02, 0.6, (200, 2))
+    centres = cluster_sides(sides, 5)
+    overlaps = [[_iou(side, centre) for centre in centres.tolist()] for side in sides.tolist()]
+    for k, centre in enumerate(centres):
+        members = sides[np.argmax(overlaps, axis=1) == k]
+        np.testing.assert_allclose(members.mean(axis=0), centre)
+
+
+@pytest.mark.parametrize("shapes", [[], [[[0.1, 0.1]]] * 4, [[[2.0, 0.1]] * 6] * 4, "no", [[1.0]]])
+def test_shapes_that_do_not_fit_are_refused(shapes: Any) -> None:
+    options = SsdOptions(ssd_maps=4, ssd_ratios=RATIOS)
+    with pytest.raises(UsageError, match=r"default boxes .* do not fit"):
+        SsdHead(options, channels=CHANNELS, strides=STRIDES, classes=2, shapes=shapes)
+
+
+def _iou(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    common = min(one[0], other[0]) * min(one[1], other[1])
+    return common / (one[0] * one[1] + other[0] * other[1] - common)
+
+
+def _mean_iou(sides: np.ndarray, shapes: Sequence[Sequence[Sequence[float]]]) -> float:
+    every = [tuple(shape) for level in shapes for shape in level]
+    return float(np.mean([max(_iou(side, shape) for shape in every) for side in sides.tolist()]))
 
 
 def _overlap(boxes: Tensor, anchors: Tensor) -> Tensor:

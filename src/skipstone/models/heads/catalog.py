@@ -128,6 +128,7 @@ ENTRIES = (
         decodes_boxes=True,
         train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
         finetune_recipe={"freeze": 0.5, "freeze_epochs": 1, "lr": 1e-3, "clip": 10.0},
+        fit_shape="skipstone.models.heads.ssd:fit_default_shapes",
     ),
     HeadSpec(
         "faster-rcnn",

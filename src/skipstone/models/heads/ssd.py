@@ -5,7 +5,9 @@ a class (or background) and how it moves to the object. Maps come from the backb
 convolutions of stride 2, so that each map has boxes of its own size.
 
     sizes        linear from 0.15 of the image on the first map to 0.9 on the last
-    shapes       1, a larger 1, and each ratio and its inverse
+    shapes       1, a larger 1, and each ratio and its inverse; where the training part has enough
+                 boxes of a map's size, clusters of them (k-means with 1 - IoU as distance, Redmon &
+                 Farhadi 2017, arXiv:1612.08242, section 2)
     training     a default box answers for the object that it overlaps by 0.5 or most; softmax over
                  classes with the three hardest backgrounds for each object, and smooth L1
 
@@ -17,12 +19,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
+from skipstone.core.errors import UsageError
 from skipstone.models.box_offsets import clip_boxes, decode_offsets, encode_offsets
 from skipstone.models.heads.base import Head
 from skipstone.models.heads.dense import conv_norm_relu, deep_map_indices
@@ -64,6 +69,11 @@ class SsdHead(Head):
         channels: of the backbone's feature maps; the last two of stride 8 or more are used.
         strides: of the backbone's feature maps.
         classes: K.
+        shapes: (width, height) of the default boxes of each map, as shares of the image
+            (`fit_default_shapes`); None: those of `default_shapes`.
+
+    Raises:
+        UsageError: shapes of another number than `default_shapes` has, or not in 0..1.
     """
 
     def __init__(
@@ -73,9 +83,10 @@ class SsdHead(Head):
         channels: tuple[int, ...],
         strides: tuple[int, ...],
         classes: int,
+        shapes: Sequence[Sequence[Sequence[float]]] | None = None,
     ) -> None:
         super().__init__()
-        self.used = deep_map_indices(strides, 2)
+        self.used = deep_map_indices(strides, min(2, options.ssd_maps))
         widths = [channels[index] for index in self.used]
         layers = []
         while len(widths) < options.ssd_maps:
@@ -85,6 +96,8 @@ class SsdHead(Head):
             widths.append(width)
         self.extra = nn.ModuleList(layers)
         self.shapes = default_shapes(len(widths), options.ssd_ratios)
+        if shapes is not None:
+            self.shapes = _read_shapes(shapes, self.shapes)
         counts = [len(shapes) for shapes in self.shapes]
         self.classification_head = ScoringLayers(widths, counts, classes + 1)
         self.regression_head = ScoringLayers(widths, counts, 4)
@@ -126,6 +139,69 @@ def default_shapes(maps: int, ratios: Sequence[float]) -> list[list[tuple[float,
             level += [(wide, high_), (high_, wide)]
         shapes.append([(min(w, 1.0), min(h, 1.0)) for w, h in level])
     return shapes
+
+
+def fit_default_shapes(options: SsdOptions, sides: np.ndarray) -> dict[str, Any]:
+    """{"shapes": of `SsdHead`} for boxes whose sides, as shares of the image, are (n, 2).
+
+    A box belongs to the map whose size is closest to its own. A map with fewer different boxes than
+    shapes keeps `default_shapes`.
+    """
+    shapes = default_shapes(options.ssd_maps, options.ssd_ratios)
+    sides = np.clip(sides, 1e-3, 1.0)
+    sizes = np.log([level[0][0] for level in shapes])
+    level = np.abs(np.log(sides).mean(axis=1)[:, None] - sizes).argmin(axis=1)
+    return {
+        "shapes": [
+            cluster_sides(own, len(usual)).round(4).tolist()
+            if len(np.unique(own := sides[level == number], axis=0)) >= len(usual)
+            else [list(shape) for shape in usual]
+            for number, usual in enumerate(shapes)
+        ]
+    }
+
+
+def cluster_sides(sides: np.ndarray, count: int) -> np.ndarray:
+    """(count, 2) centres of sides (n, 2), of which at least `count` differ; smallest area first.
+
+    K-means with 1 - IoU of boxes of the same middle as distance, from the centres of k-means on
+    logarithms.
+    """
+    from sklearn.cluster import KMeans
+
+    start = KMeans(count, n_init=4, random_state=0).fit(np.log(sides))
+    centres = np.exp(start.cluster_centers_)
+    for _ in range(100):
+        common = np.minimum(sides[:, None], centres[None]).prod(axis=2)
+        union = sides.prod(axis=1)[:, None] + centres.prod(axis=1)[None] - common
+        owner = (common / union).argmax(axis=1)
+        before = centres
+        centres = np.array(
+            [
+                sides[owner == number].mean(axis=0) if (owner == number).any() else centre
+                for number, centre in enumerate(before)
+            ]
+        )
+        if np.array_equal(before, centres):
+            break
+    return np.asarray(centres[np.argsort(centres.prod(axis=1), kind="stable")])
+
+
+def _read_shapes(
+    shapes: Sequence[Sequence[Sequence[float]]], usual: list[list[tuple[float, float]]]
+) -> list[list[tuple[float, float]]]:
+    try:
+        read = [[(float(w), float(h)) for w, h in level] for level in shapes]
+    except (TypeError, ValueError):
+        read = []
+    if [len(level) for level in read] != [len(level) for level in usual] or not all(
+        0 < side <= 1 for level in read for shape in level for side in shape
+    ):
+        raise UsageError(
+            f"the default boxes {shapes!r:.80} do not fit --ssd-maps and --ssd-ratios: allowed are "
+            f"{len(usual)} lists of {len(usual[0])} pairs (width, height) in 0..1."
+        )
+    return read
 
 
 def make_default_boxes(
