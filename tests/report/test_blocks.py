@@ -71,6 +71,7 @@ blocks = st.one_of(
         title=text,
         unit=text,
         independent=st.booleans(),
+        note=text,
         bins=st.lists(
             st.fixed_dictionaries(
                 {

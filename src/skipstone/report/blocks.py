@@ -315,12 +315,12 @@ class ReliabilityDiagram:
         independent: whether the units are independent; if not, points get no interval.
     """
 
-    note: ClassVar[str] = ""
     title: str
     bins: tuple[ReliabilityBin, ...]
     ece: float | None
     unit: str = "answers"
     independent: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,8 +175,7 @@ def _reliability(block: ReliabilityDiagram) -> str:
         f"{unit}, a distance from the dashed line may be chance."
         if block.independent
         else f"Points have no intervals, because {unit} of one sample are not independent; the "
-        f"interval of the calibration error is computed over samples. Of large samples, only some "
-        f"of the {unit} are counted."
+        "interval of the calibration error is computed over samples."
     )
     return (
         f'<div class="beside">{charts.draw_reliability(block)}<div>'

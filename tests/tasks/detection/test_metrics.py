@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from skipstone.core.registry import TASKS
+from skipstone.evaluation.intervals import calibration_error_interval
 from skipstone.tasks.base import RecordTable, Task
 from skipstone.tasks.detection import metrics as figures
 from skipstone.tasks.detection.boxes import Detections
@@ -191,6 +192,55 @@ def test_score_calibration_of_a_weak_network_stays_finite(middle: float, spread:
     best = minimize(penalized_loss, [1.0, 0.0], method="BFGS")
     assert penalized_loss(np.array(found)) <= best.fun + 1e-3
     assert 0.01 <= found[0] < 50
+
+
+def record_of(rows: list[tuple[float, bool, bool]]) -> dict[str, Any]:
+    """A record of boxes (probability, hit, ignored) of one class, which calibration needs."""
+    bits = [[int(row[at]) for row in rows] for at in (1, 2)]
+    sizes = len(figures.SIZES)
+    return {
+        "score": [row[0] for row in rows],
+        "hits": [bits[0]] * sizes,
+        "ignored": [bits[1]] * sizes,
+    }
+
+
+def test_calibration_error_of_a_hand_example() -> None:
+    """0.7 twice, one of them right; boxes below 10 % and on ignored objects do not count."""
+    records = [
+        record_of([(0.70, True, False), (0.05, False, False)]),
+        record_of([(0.70, False, False), (0.9, True, False), (0.9, False, True)]),
+        record_of([]),
+    ]
+    table = RecordTable.from_records(records)
+    bins = figures.box_reliability(table)
+    assert bins.count.sum() == 3
+    assert bins.expected_calibration_error() == pytest.approx((2 * 0.2 + 0.1) / 3)
+    terms = figures.box_calibration_terms(table)
+    assert terms.shape[0] == 3
+    assert np.abs(terms.mean(axis=0)).sum() == pytest.approx(bins.expected_calibration_error())
+    doubled = table.with_weights(np.array([0.0, 2.0, 1.0]))
+    assert figures.box_reliability(doubled).count.sum() == 4
+
+
+def test_calibration_error_and_its_interval_of_true_probabilities() -> None:
+    spec = TASKS["detect"]
+    task: Task = spec.load()(spec.make_options(), {"classes": ["cat"]})
+    metric = next(metric for metric in task.list_metrics() if metric.name == "ece")
+    rng = np.random.default_rng(0)
+    for shift, low, high in ((0.0, 0.0, 0.04), (0.3, 0.26, 0.34)):
+        score = rng.uniform(0.4, 1.0, (200, 10))
+        hit = rng.random((200, 10)) < score - shift
+        rows = [
+            record_of([(float(p), bool(h), False) for p, h in zip(*pair, strict=True)])
+            for pair in zip(score, hit, strict=True)
+        ]
+        table = RecordTable.from_records(rows)
+        value = figures.box_reliability(table).expected_calibration_error()
+        assert low <= value <= high
+        bottom, top = calibration_error_interval(task.calibration_terms(table), seed=0)
+        assert bottom <= shift <= top
+    assert metric.kind == "calibration"
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.9])

@@ -15,6 +15,7 @@ import numpy as np
 
 from skipstone.tasks.base import RecordTable
 from skipstone.tasks.detection.boxes import Detections
+from skipstone.tasks.metrics import BINS, ReliabilityBins, confidence_bins
 
 #: IoU from which a box counts as right, 0.50 to 0.95.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -26,6 +27,9 @@ SIZES: Mapping[str, tuple[float, float]] = {
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
+#: Boxes of a lower probability do not count in the calibration error: they are the most, and few of
+#: them are predicted.
+LEAST_PROBABILITY = 0.1
 #: Boxes of one class in one photo that count at most.
 _MOST = 100
 
@@ -221,6 +225,37 @@ def precision_recall(table: RecordTable, code: int) -> list[tuple[float, float]]
         for point, at in zip(_RECALL_POINTS, place, strict=True)
         if at < len(precision)
     ]
+
+
+def box_reliability(table: RecordTable) -> ReliabilityBins:
+    """Probabilities of the boxes of LEAST_PROBABILITY or more against the share that is right."""
+    count, confidence, right = np.tensordot(table.weight, _binned_boxes(table), 1).T
+    divisor = np.where(count > 0, count, 1)
+    return ReliabilityBins(confidence / divisor, right / divisor, count)
+
+
+def box_calibration_terms(table: RecordTable) -> np.ndarray:
+    """(photos, bins): the calibration error is the sum of the absolute means over photos."""
+    sums = _binned_boxes(table)
+    gaps: np.ndarray = sums[..., 2] - sums[..., 1]
+    return gaps * len(sums) / max(sums[..., 0].sum(), 1.0)
+
+
+def _binned_boxes(table: RecordTable) -> np.ndarray:
+    """(photos, bins, 3): boxes in the bin, the sum of their probabilities, and the right ones."""
+
+    def count_row(row: Mapping[str, Any]) -> np.ndarray:
+        score = np.array(row["score"], np.float64)
+        is_hit, is_ignored = (np.array(row[name][0], np.int64) & 1 for name in ("hits", "ignored"))
+        counted = (score >= LEAST_PROBABILITY) & (is_ignored == 0)
+        score, is_hit = score[counted], is_hit[counted]
+        place = confidence_bins(score)
+        return np.stack(
+            [np.bincount(place, values, BINS) for values in (np.ones(len(score)), score, is_hit)],
+            axis=1,
+        )
+
+    return table.get_cached("binned boxes", lambda: np.stack([count_row(r) for r in table.rows]))
 
 
 def pair_boxes(detections: Detections, truths: Truths, nothing: int) -> list[list[float]]:

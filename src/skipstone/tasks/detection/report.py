@@ -10,7 +10,7 @@ import numpy as np
 from skipstone.tasks.base import Record, RecordTable
 from skipstone.tasks.detection import metrics as figures
 from skipstone.tasks.detection.boxes import DEFAULT_THRESHOLD
-from skipstone.tasks.labels import gallery_item
+from skipstone.tasks.labels import gallery_item, reliability_block
 
 #: Photos per gallery; the best are at most a third.
 WORST, BEST = 12, 6
@@ -43,6 +43,13 @@ def box_sections(
             "matrix": matrix.tolist(),
         },
         _missed_sizes(table, len(names)),
+        {
+            **reliability_block(figures.box_reliability(table)),
+            "unit": "boxes",
+            "independent": False,
+            "note": f"Boxes with a probability of {figures.LEAST_PROBABILITY:.0%} or more. One is "
+            "correct if it overlaps an object of its class by an IoU of 0.5 or more.",
+        },
         _photos("Worst photos", worst, names, "most missed or wrong boxes first"),
         _photos("Best photos", best, names, "best first"),
         {

@@ -313,6 +313,7 @@ class DetectionTask(TaskDefaults):
             Metric("map", "mAP at IoU 0.5 to 0.95", "bootstrap"),
             Metric("recall", "recall at the threshold", "bootstrap"),
             Metric("precision", "precision at the threshold", "bootstrap"),
+            Metric("ece", "calibration error (ECE)", "calibration", higher_is_better=False),
             *(
                 Metric(f"ap50:{name}", f"AP at IoU 0.5 of {name}", "bootstrap")
                 for name in self.labels.names
@@ -343,6 +344,7 @@ class DetectionTask(TaskDefaults):
             "map": means[0],
             "recall": float(right / objects) if objects else nan,
             "precision": float(right / answers) if answers else nan,
+            "ece": figures.box_reliability(table).expected_calibration_error(),
             **{
                 f"ap50:{name}": float(by_size[0][code, 0])
                 for code, name in enumerate(self.labels.names)
@@ -353,6 +355,9 @@ class DetectionTask(TaskDefaults):
                 if number > 0
             },
         }
+
+    def calibration_terms(self, records: Sequence[Record]) -> np.ndarray:
+        return figures.box_calibration_terms(RecordTable.from_records(records))
 
     def _average_precision(self, table: RecordTable, size: int) -> np.ndarray:
         """(K, thresholds)"""

@@ -47,7 +47,12 @@ def mask_sections(
         confused_pairs_block(names, matrix, "pixels"),
         _pictures("Worst images", worst, names, "lowest mean IoU first"),
         _pictures("Best images", best, names, "highest mean IoU first"),
-        {**reliability_block(pixel_reliability(table)), "unit": "pixels", "independent": False},
+        {
+            **reliability_block(pixel_reliability(table)),
+            "unit": "pixels",
+            "independent": False,
+            "note": "Of large samples, only some of the pixels are counted.",
+        },
         postprocessing_block(post, ["fully connected CRF", _refinement(post)]),
     ]
 
