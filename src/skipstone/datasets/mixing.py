@@ -38,6 +38,7 @@ class ImageMixing:
         self.mixup = mixup
         self.cutmix = cutmix
         self.key = key
+        self.ragged: frozenset[str] = frozenset()
 
     def __call__(self, batch: Batch, *, seed: int, epoch: int, step: int) -> Batch:
         """The mixed batch: x[key] (N, H, W, C), float32 after MixUp; targets soft floats.

@@ -8,6 +8,7 @@ from skipstone.image.augment import OPERATIONS, ImageAugmentation, import_callab
 from skipstone.image.augment_options import TINY, ImageAugmentOptions
 from skipstone.image.base_input import ImageRecords
 from skipstone.image.high_depth_augment import HighDepthAugmentation, replace_photo_operations
+from skipstone.image.mosaic import MosaicMixing
 from skipstone.inputs.base import Input
 from skipstone.tasks.base import Task
 
@@ -67,11 +68,13 @@ def make_image_augmentation(
     return ImageAugmentation(strengths, custom, output_size=frame, ragged=ragged)
 
 
-def make_image_mixing(options: ImageAugmentOptions, task: Task) -> ImageMixing | None:
+def make_image_mixing(
+    options: ImageAugmentOptions, task: Task
+) -> ImageMixing | MosaicMixing | None:
     """The mixing of images, or None if it is off.
 
     Raises:
-        UsageError: the task has spatial targets.
+        UsageError: the task has spatial targets; or, for mosaic, no boxes.
     """
     # presets mix with the same strength at any size
     strengths = options.get_strengths(TINY, is_spatial=bool(task.spatial_targets))
@@ -82,4 +85,11 @@ def make_image_mixing(options: ImageAugmentOptions, task: Task) -> ImageMixing |
             "support: its targets lie on the pictures.",
             hint="Leave --mixup and --cutmix out.",
         )
+    if mosaic := strengths.get("mosaic", 0.0):
+        if "boxes" not in task.spatial_targets:
+            raise UsageError(
+                f"mosaic puts four pictures with boxes into one; {task.name!r} has no boxes.",
+                hint="Leave --mosaic out.",
+            )
+        return MosaicMixing(task, mosaic)
     return ImageMixing(task, mixup=mixup, cutmix=cutmix) if mixup or cutmix else None

@@ -10,7 +10,7 @@ Presets, by the side of the record (strengths are those of `ImageAugmentOptions`
 
 With spatial targets (masks, boxes) a preset keeps the aspect ratio: `scale` replaces `crop` (light
 1.25, standard 1.5, strong 2). It neither mixes images nor moves them without their targets (strong
-has blur and erase instead).
+has blur and erase instead). `mosaic` is in no preset: it costs small networks accuracy.
 
 Presets never mirror tiny images: these are as often digits and letters as objects, and a mirrored
 2 is not a 2. Colour does not tell which (SVHN's house numbers are in colour). `flip` improves tiny
@@ -67,6 +67,10 @@ OPERATIONS: Mapping[str, tuple[float, str]] = {
         "blend pairs (of texts: their pooled features), share from Beta(s, s) (Zhang 2018)",
     ),
     "cutmix": (1.0, "swap rectangles of pairs, area from Beta(s, s) (CutMix, Yun 2019)"),
+    "mosaic": (
+        0.5,
+        "for boxes: a window of four pictures with probability s (YOLOv4, Bochkovskiy 2020)",
+    ),
 }
 
 PRESETS: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]] = {
@@ -95,9 +99,11 @@ SPATIAL_PRESETS: Mapping[str, Mapping[str, float]] = {
     "strong": {"flip": 0.5, "scale": 2.0, "color": 0.4, "blur": 0.2, "erase": 0.25},
 }
 
+#: Operations on a batch.
+MIXING = ("mixup", "cutmix", "mosaic")
 #: Largest strengths; the others have none.
 _MAX_STRENGTH = {
-    **dict.fromkeys(("flip", "vflip", "blur", "erase", "trivialaugment"), 1.0),
+    **dict.fromkeys(("flip", "vflip", "blur", "erase", "trivialaugment", "mosaic"), 1.0),
     "crop": 1.0,
     "shift": 0.5,
     "translate": 1.0,
@@ -157,6 +163,7 @@ class ImageAugmentOptions(AugmentationOptions):
     erase: float | None = _operation("erase")
     mixup: float | None = _operation("mixup")
     cutmix: float | None = _operation("cutmix")
+    mosaic: float | None = _operation("mosaic")
     custom: str | None = option(
         None,
         help="your own importable callable, 'package.module:name', that takes and returns a uint8 "
@@ -206,7 +213,7 @@ class ImageAugmentOptions(AugmentationOptions):
         """
         strengths = self.get_strengths(size, is_spatial=is_spatial)
         if used_strengths is not None:
-            mixing = {n: s for n, s in strengths.items() if n in ("mixup", "cutmix")}
+            mixing = {n: s for n, s in strengths.items() if n in MIXING}
             strengths = {**used_strengths, **mixing}
         sentence = describe_strengths(f"{self.augment!r} at {size} px", strengths, self.custom)
         if self.augment in ("standard", "strong") and size <= TINY and self.flip is None:

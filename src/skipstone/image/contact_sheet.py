@@ -20,6 +20,7 @@ from skipstone.core.errors import UsageError
 from skipstone.data.samples import Sample, collate_samples
 from skipstone.datasets.mixing import ImageMixing
 from skipstone.image.augment import ImageAugmentation
+from skipstone.image.mosaic import MosaicMixing
 from skipstone.image.preview import to_display
 
 VIEWS = 7
@@ -51,7 +52,7 @@ def make_sheet_rows(
     views: int = VIEWS,
     key: str = "image",
     draw_targets: DrawTargets | None = None,
-    mix: ImageMixing | None = None,
+    mix: ImageMixing | MosaicMixing | None = None,
 ) -> list[SheetRow]:
     """A row per (sample, label): the sample, and its views in epochs 0, 1, ...
 
@@ -81,7 +82,7 @@ def make_sheet_rows(
 def _augment(
     samples: Sequence[Sample],
     augment: ImageAugmentation | None,
-    mix: ImageMixing | None,
+    mix: ImageMixing | MosaicMixing | None,
     *,
     seed: int,
     epoch: int,
@@ -90,9 +91,14 @@ def _augment(
     augmented = [s if augment is None else augment(s, seed=seed, epoch=epoch) for s in samples]
     if mix is None or not augmented:
         return augmented, None
-    batch, share = mix.mix_with_share(collate_samples(augmented), seed=seed, epoch=epoch, step=0)
-    pictures = batch.x[mix.key]
-    mixed = [replace(s, x={**s.x, mix.key: p}) for s, p in zip(augmented, pictures, strict=True)]
+    batch, share = mix.mix_with_share(
+        collate_samples(augmented, mix.ragged), seed=seed, epoch=epoch, step=0
+    )
+    mixed = []
+    for row, sample in enumerate(augmented):
+        moved = {name: batch.y[name][row] for name in mix.ragged}
+        x = {**sample.x, mix.key: batch.x[mix.key][row]}
+        mixed.append(replace(sample, x=x, y={**sample.y, **moved} if sample.y else sample.y))
     return mixed, share
 
 
