@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
+from skipstone.bundle.architecture import Arch
 from skipstone.core.errors import UsageError
+from skipstone.core.settings import Settings
 from skipstone.models.box_offsets import decode_offsets, encode_offsets
+from skipstone.models.build import build_network
 from skipstone.models.heads.options import SsdOptions
 from skipstone.models.heads.ssd import (
     LAST_SCALE,
@@ -27,6 +31,8 @@ from skipstone.models.heads.ssd import (
     fit_default_shapes,
 )
 from skipstone.models.losses import Targets
+from skipstone.training.plan import build_plan
+from tests.box_data import make_scenes, write_voc
 
 CHANNELS, STRIDES, SIZE = (8, 12, 16), (4, 8, 16), (96, 96)
 RATIOS = (2.0, 3.0)
@@ -153,6 +159,19 @@ def test_default_boxes_are_clusters_of_the_training_boxes() -> None:
     raw = head.training_outputs(make_pair(2)[2], SIZE)
     first = raw["anchors"][0]
     assert ((first[2:] - first[:2]) / SIZE[0]).tolist() == pytest.approx(fitted["shapes"][0][0])
+
+
+def test_a_plan_stores_the_clusters_and_a_network_is_built_with_them(tmp_path: Path) -> None:
+    """Objects have sides of 1/4 to 1/2 of the picture."""
+    write_voc(tmp_path, make_scenes(16, side=32))
+    settings = Settings({"head": "ssd", "size": 32, "ssd_maps": 2, "dedup": "exact"})
+    plan = build_plan(tmp_path, model="resnet20", weights="none", seed=0, settings=settings)
+    arch = Arch.from_json(json.loads(json.dumps(plan.arch.to_json())))
+    shapes = arch.head.args["shape"]["shapes"]
+    assert shapes[0] != [list(shape) for shape in default_shapes(2, (2.0, 3.0))[0]]
+    assert all(0.2 < side < 0.55 for shape in shapes[0] for side in shape)
+    head: Any = build_network(arch, plan.input).head
+    assert head.shapes == [[tuple(shape) for shape in level] for level in shapes]
 
 
 def test_clusters_are_a_fixed_point_of_k_means() -> None:
