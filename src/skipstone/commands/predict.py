@@ -16,6 +16,7 @@ from skipstone.commands.base import (
     to_list,
     to_path,
 )
+from skipstone.core.options import int_range
 from skipstone.data.options import TABLE_SOURCE_OPTIONS
 from skipstone.report.text_format import format_percent
 
@@ -54,6 +55,15 @@ def predict(
             "write labels and paths to FILE.csv that a spreadsheet takes for formulas as they are"
         ),
     ] = False,
+    tiles: Annotated[
+        int | None,
+        Argument(
+            "also predict overlapping tiles of this side, in pixels of the photo, and merge their "
+            "boxes: for small objects in large photos",
+            metavar="SIDE",
+            range=int_range(32),
+        ),
+    ] = None,
     **options: Annotated[Any, Argument("how to read tables, such as text_column='body'")],
 ) -> PredictResult:
     """Predict the labels of files, table rows and texts.
@@ -69,6 +79,7 @@ def predict(
         runtime=runtime,
         out=to_path(out),
         raw_cells=raw_cells,
+        tiles=tiles,
         settings=options,
     )
 
@@ -109,6 +120,7 @@ COMMAND = Command(
     examples=(
         "skipstone predict runs/001 photo.jpg more-photos/",
         "skipstone predict runs/001 photos/ --out predictions.csv",
+        "skipstone predict runs/001 aerial.jpg --tiles 640",
     ),
     option_groups=("data",),
     option_names=TABLE_SOURCE_OPTIONS,

@@ -104,14 +104,22 @@ class BaseImageInput(Input):
     def decode(self, source: Source) -> DecodedSample:
         data = read_source(source)
         try:
-            pixels, size = self._decode(data)
+            pixels, size = self._decode(data, self.decode_spec)
         except ValueError as error:
             raise DataError(f"{source.name}: {error}.") from error
         return DecodedSample(pixels, size, affine_to_source(size, self.decode_spec))
 
+    def read_full_size(self, source: Source) -> Array:
+        spec = {**self.decode_spec, "resize": "keep", "size": 1 << 30, "pad": 1}
+        data = read_source(source)
+        try:
+            return self._decode(data, spec)[0]
+        except ValueError as error:
+            raise DataError(f"{source.name}: {error}.") from error
+
     @abstractmethod
-    def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
-        """The record, and (height, width) of its source."""
+    def _decode(self, data: bytes | Array, spec: dict[str, Any]) -> tuple[Array, tuple[int, int]]:
+        """The record by `spec` (`decode_spec`), and (height, width) of its source."""
 
     def encode(self, raw: DecodedSample) -> dict[str, Array]:
         return {"image": raw.value}

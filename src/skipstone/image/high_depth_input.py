@@ -123,8 +123,8 @@ class HighDepthImageInput(BaseImageInput):
             "image", views * self.channels, requires_float32=self._get_state("dtype") != "uint8"
         )
 
-    def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
-        return decode_high_depth_with_size(data, self.decode_spec)
+    def _decode(self, data: bytes | Array, spec: dict[str, Any]) -> tuple[Array, tuple[int, int]]:
+        return decode_high_depth_with_size(data, spec)
 
     def inspect_and_decode(self, data: bytes | Array) -> tuple[InspectionResult, None]:
         """Without a record: the inspection decodes to 8 bits."""

@@ -111,8 +111,8 @@ class ImageInput(BaseImageInput):
     def feature_spec(self) -> FeatureSpec:
         return FeatureSpec("image", self.channels)
 
-    def _decode(self, data: bytes | Array) -> tuple[Array, tuple[int, int]]:
-        return decode_with_size(data, self.decode_spec)
+    def _decode(self, data: bytes | Array, spec: dict[str, Any]) -> tuple[Array, tuple[int, int]]:
+        return decode_with_size(data, spec)
 
     def inspect_and_decode(
         self, data: bytes | Array

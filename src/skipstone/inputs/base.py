@@ -241,6 +241,18 @@ class Windowed(Protocol):
 
 
 @runtime_checkable
+class FullSize(Protocol):
+    """An input of pictures that can be read at their own size."""
+
+    def read_full_size(self, source: Source) -> Array:
+        """The upright pixels (H, W, C), an array that `decode` takes as a source.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+
+@runtime_checkable
 class Playable(Protocol):
     """An input of recordings, which a report shows as pictures with players."""
 

@@ -347,6 +347,26 @@ class DocumentRendering(Protocol):
 
 
 @runtime_checkable
+class TileMerging(Protocol):
+    """Predictions of overlapping tiles of a photo can be merged (`predict --tiles`)."""
+
+    def merge_tiles(
+        self,
+        whole: Prediction,
+        tiles: Sequence[Prediction],
+        windows: Sequence[tuple[int, int, int, int]],
+        post: Post,
+    ) -> Prediction:
+        """The prediction for a photo.
+
+        Args:
+            whole: that of the photo in one piece.
+            tiles: those of the tiles, in pixels of the tile.
+            windows: (left, top, right, bottom) of each tile in the photo.
+        """
+
+
+@runtime_checkable
 class GraphDecoding(Protocol):
     """Predictions can be computed inside an exported graph (`export --argmax`)."""
 

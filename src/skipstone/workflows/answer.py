@@ -24,6 +24,7 @@ from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.scores import Scores, compute_scores
 from skipstone.inference.open_model import open_model
 from skipstone.inference.predictor import Failure, Predictor
+from skipstone.inference.tiled_predictor import TiledPredictor
 from skipstone.inputs.base import Input, Windowed
 from skipstone.inputs.multi_input import list_inputs
 from skipstone.tasks.base import Metric, Prediction
@@ -205,6 +206,7 @@ def predict(
     runtime: str = "auto",
     out: str | Path | None = None,
     raw_cells: bool = False,
+    tiles: int | None = None,
     settings: dict[str, Any] | None = None,
 ) -> PredictResult:
     """Predict for files, for every file in folders, and for every row of tables.
@@ -217,18 +219,17 @@ def predict(
             predictions are kept next to it, and the same call resumes.
         raw_cells: whether a table has labels and paths as they are, also where a spreadsheet would
             run them as formulas.
+        tiles: side in pixels of overlapping tiles, for boxes in photos that are larger.
         settings: how tables are read, by the names in `TABLE_SOURCE_OPTIONS`.
     """
-    for source in sources:
-        if str(source) != STANDARD_INPUT:
-            reject_swapped_arguments(model, Path(source))
-            if out is not None:
-                reject_path_inside_data(Path(out), Path(source), "--out")
+    _reject_wrong_paths(model, sources, out)
     given = Settings(settings)
     given.reject_unknown_for_command("predict", TABLE_SOURCE_OPTIONS)
     options = given.make_options(ReadOptions, bad_bytes="replace")
     bundle = resolve_bundle(model)
     predictor = open_model(bundle, runtime)
+    if tiles is not None:
+        predictor = TiledPredictor(predictor, tiles)
     entry = INPUTS[read_bundle_json(bundle)["input"]["name"]]
     items = list_predict_items(sources, texts, input=entry, options=options)
     items = _split_long_items(items, list_inputs(predictor.input)[0])
@@ -238,7 +239,8 @@ def predict(
         stream = predictor.stream_predictions(sources_to_read)
         without_arrays = (a if isinstance(a, Failure) else replace(a, scores={}) for a in stream)
         return _result(predictor, items, without_arrays, None)
-    key = prediction_key(bundle, predictor.runtime.name, sources_to_read)
+    method = predictor.runtime.name if tiles is None else f"{predictor.runtime.name}, tiles {tiles}"
+    key = prediction_key(bundle, method, sources_to_read)
     is_document = is_document_path(out, predictor.task)
     partial = PartialPredictions(Path(out), key, len(readable), files=not is_document)
     if not is_document:
@@ -256,6 +258,15 @@ def predict(
         write_prediction_document(table, predictor.task, rows, raw=raw_cells)
     partial.discard()
     return result
+
+
+def _reject_wrong_paths(model: Path, sources: Sequence[str | Path], out: str | Path | None) -> None:
+    """UsageError for a source that is the model, and for `out` inside a source."""
+    for source in sources:
+        if str(source) != STANDARD_INPUT:
+            reject_swapped_arguments(model, Path(source))
+            if out is not None:
+                reject_path_inside_data(Path(out), Path(source), "--out")
 
 
 def _split_long_items(items: Sequence[PredictItem], input: Input) -> list[PredictItem]:

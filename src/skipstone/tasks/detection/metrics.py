@@ -255,7 +255,10 @@ def _binned_boxes(table: RecordTable) -> np.ndarray:
             axis=1,
         )
 
-    return table.get_cached("binned boxes", lambda: np.stack([count_row(r) for r in table.rows]))
+    sums: np.ndarray = table.get_cached(
+        "binned boxes", lambda: np.stack([count_row(row) for row in table.rows])
+    )
+    return sums
 
 
 def pair_boxes(detections: Detections, truths: Truths, nothing: int) -> list[list[float]]:

@@ -45,6 +45,7 @@ from skipstone.tasks.detection.label_files import (
 )
 from skipstone.tasks.detection.report import box_sections, sum_confusion
 from skipstone.tasks.detection.spec import DetectOptions
+from skipstone.tasks.detection.tile_merging import merge_tile_boxes
 from skipstone.tasks.labels import (
     TIE_MARGIN,
     ClassLabels,
@@ -168,6 +169,21 @@ class DetectionTask(TaskDefaults):
             fields = describe_boxes(predicted, self.labels.names, meta.size)
             predictions.append(Prediction(meta, fields, detections._asdict()))
         return predictions
+
+    def merge_tiles(
+        self,
+        whole: Prediction,
+        tiles: Sequence[Prediction],
+        windows: Sequence[tuple[int, int, int, int]],
+        post: Post,
+    ) -> Prediction:
+        height, width = whole.meta.size
+        parts = [Detections(**prediction.scores) for prediction in (whole, *tiles)]
+        places = [(0, 0, width, height), *windows]
+        merged = merge_tile_boxes(parts, places, (height, width), self.options.nms_iou)
+        predicted = _above(merged, post.get("threshold", DEFAULT_THRESHOLD))
+        fields = describe_boxes(predicted, self.labels.names, whole.meta.size)
+        return Prediction(whole.meta, fields, merged._asdict())
 
     def _require_boxes(self, outputs: Outputs, metas: Sequence[SampleMeta]) -> None:
         boxes, scores = (np.asarray(outputs.get(name)) for name in ("boxes", "scores"))
