@@ -163,7 +163,7 @@ def test_default_boxes_are_clusters_of_the_training_boxes() -> None:
 
 def test_a_plan_stores_the_clusters_and_a_network_is_built_with_them(tmp_path: Path) -> None:
     """Objects have sides of 1/4 to 1/2 of the picture."""
-    write_voc(tmp_path, make_scenes(16, side=32))
+    write_voc(tmp_path, make_scenes(40))
     settings = Settings({"head": "ssd", "size": 32, "ssd_maps": 2, "dedup": "exact"})
     plan = build_plan(tmp_path, model="resnet20", weights="none", seed=0, settings=settings)
     arch = Arch.from_json(json.loads(json.dumps(plan.arch.to_json())))

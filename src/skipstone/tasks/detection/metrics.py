@@ -237,8 +237,8 @@ def box_reliability(table: RecordTable) -> ReliabilityBins:
 def box_calibration_terms(table: RecordTable) -> np.ndarray:
     """(photos, bins): the calibration error is the sum of the absolute means over photos."""
     sums = _binned_boxes(table)
-    gaps: np.ndarray = sums[..., 2] - sums[..., 1]
-    return gaps * len(sums) / max(sums[..., 0].sum(), 1.0)
+    boxes = max(float(sums[..., 0].sum()), 1.0)
+    return np.asarray((sums[..., 2] - sums[..., 1]) * len(sums) / boxes)
 
 
 def _binned_boxes(table: RecordTable) -> np.ndarray:
