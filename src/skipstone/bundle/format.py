@@ -1,7 +1,7 @@
 """Bundle: the artefact, a folder that holds a model and everything needed to predict with it.
 
     bundle.json           arch, input, task, post-processing, lineage, metrics, files, plugins
-    weights.safetensors   the network's tensors
+    weights.safetensors   the network's tensors, plain or compact (`bundle.compact`)
     input.safetensors     the input's arrays, if it has any
     exports/, golden/     added by `runtime.programs` and `runtime.goldens`
 
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from skipstone.bundle.architecture import Arch, EnsembleArch, parse_arch
+from skipstone.bundle.compact import decode_tensors, encode_tensors, is_compact
 from skipstone.bundle.files import (
     BUNDLE_FORMAT,
     BUNDLE_JSON,
@@ -50,6 +51,8 @@ class Bundle:
         tensors: the network's state dict.
         input_arrays: arrays that the input was fitted with, beyond its JSON state; arrays of
             "others" are named "1/<name>" and so on.
+        compact: whether the tensors are stored with codebooks and gaps. They decode to exactly the
+            same tensors, so it decides nothing but the size of the file.
     """
 
     arch: Arch | EnsembleArch
@@ -60,6 +63,7 @@ class Bundle:
     metrics: dict[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
     input_arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    compact: bool = False
 
     def save(self, folder: Path | str) -> Path:
         """Write the bundle to `folder` atomically, replacing what was there.
@@ -67,7 +71,8 @@ class Bundle:
         Programs and goldens of an older bundle are removed: they belong to other weights.
         """
         with storage.write_folder(folder) as new:
-            storage.write_tensors(new / WEIGHTS_FILE, self.tensors)
+            tensors = encode_tensors(self.tensors) if self.compact else self.tensors
+            storage.write_tensors(new / WEIGHTS_FILE, tensors)
             if self.input_arrays:
                 storage.write_tensors(new / INPUT_ARRAYS_FILE, self.input_arrays)
             record: dict[str, Any] = {name: getattr(self, name) for name in _SECTIONS}
@@ -100,10 +105,13 @@ class Bundle:
             if INPUT_ARRAYS_FILE in record["files"]
             else {}
         )
+        tensors = read_arrays(folder, WEIGHTS_FILE, record)
+        compact = is_compact(tensors)
         return Bundle(
             arch=arch,
-            tensors=read_arrays(folder, WEIGHTS_FILE, record),
+            tensors=decode_tensors(tensors, folder / WEIGHTS_FILE) if compact else tensors,
             input_arrays=arrays,
+            compact=compact,
             **sections,
         )
 
