@@ -27,6 +27,27 @@ ENTRIES = (
         source="https://arxiv.org/abs/1906.10771",
     ),
     StepSpec(
+        "distil",
+        "skipstone.compression.steps.distil:apply_distil",
+        "skipstone.compression.options:DistilOptions",
+        summary="a smaller network that learns the answers of the original model",
+        source="https://arxiv.org/abs/1503.02531",
+    ),
+    StepSpec(
+        "sparsify",
+        "skipstone.compression.steps.sparsify:apply_sparsify",
+        "skipstone.compression.options:SparsifyOptions",
+        summary="the smallest weights become zero: a smaller file, not a faster model",
+        source="https://arxiv.org/abs/1710.01878",
+    ),
+    StepSpec(
+        "share",
+        "skipstone.compression.steps.share:apply_share",
+        "skipstone.compression.options:ShareOptions",
+        summary="few different weights per layer: a smaller file, not a faster model",
+        source="https://arxiv.org/abs/1510.00149",
+    ),
+    StepSpec(
         "int8",
         "skipstone.compression.steps.int8:apply_int8",
         "skipstone.compression.options:Int8Options",

@@ -9,6 +9,9 @@ from skipstone.core.options import CheckedOptions, Range, int_range, option
 
 Preset = Literal["performance", "mixed"]
 Floats = Literal["bf16", "f32"]
+Scope = Literal["global", "layer"]
+Pattern = Literal["free", "2:4"]
+DistillationLoss = Literal["logits", "dist"]
 _PART = Range(0, 1, open_low=True, open_high=True)
 
 
@@ -103,4 +106,77 @@ class VocabularyOptions(RecoveryOptions):
         2,
         range=int_range(0),
         help="epochs of recovery training; closed-form models are solved again; 0 for neither",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilOptions(RecoveryOptions):
+    """Train a smaller network on the answers of the original model."""
+
+    owner = "distil"
+    student: str | None = option(
+        None,
+        help="a model that takes the same input, such as resnet20; by default the model's own "
+        "network at half its width",
+    )
+    width: float | None = option(
+        None,
+        range=Range(0, 100, open_low=True),
+        help="multiplies the channels of the student, where it has that option",
+    )
+    loss: DistillationLoss = option(
+        "logits",
+        help="'logits' is the divergence from the teacher's probabilities (Hinton 2015), 'dist' "
+        "their correlations among classes and among images (Huang 2022), for classes only",
+    )
+    epochs: int = option(30, range=int_range(1), help="epochs of training")
+    teacher: float = option(
+        0.7,
+        range=Range(0, 1),
+        help="weight of the distillation loss; 0 for labels only",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsifyOptions(RecoveryOptions):
+    """Magnitude pruning of single weights, while the others are trained."""
+
+    owner = "sparsify"
+    density: float = option(
+        0.2,
+        range=Range(0.02, 1, open_high=True),
+        help="share of the weights that remain; with pattern 2:4 it is one half",
+    )
+    scope: Scope = option(
+        "global",
+        help="'global' compares the weights of all layers, 'layer' gives each the same density",
+    )
+    pattern: Pattern = option(
+        "free",
+        help="'2:4' keeps the two largest of each four consecutive inputs, as some GPUs need",
+    )
+    gradual: bool = option(
+        True, help="lower the density during the first half of the epochs instead of at once"
+    )
+    epochs: int = option(8, range=int_range(0), help="epochs of training; 0 for none")
+    teacher: float = option(
+        0.7,
+        range=Range(0, 1),
+        help="weight of the distillation loss from the original model; 0 for none",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareOptions(RecoveryOptions):
+    """A codebook of few values for the weights of each layer."""
+
+    owner = "share"
+    bits: int = option(
+        4, range=int_range(1, 8), help="2^bits values per layer; 4 are 16 different weights"
+    )
+    epochs: int = option(2, range=int_range(0), help="epochs of training the codebooks; 0 for none")
+    teacher: float = option(
+        0.7,
+        range=Range(0, 1),
+        help="weight of the distillation loss from the original model; 0 for none",
     )

@@ -124,12 +124,14 @@ def train_recovery(
     *,
     epochs: int,
     teacher: float,
+    distillation: type[Distillation] | None = None,
 ) -> FitResult:
     """Train `network`, which was made from the bundle's, in place.
 
     Args:
         bundle: gives the input, task and recipe.
-        teacher: weight of the distillation loss from `load_teacher` the bundle; 0 for labels only.
+        teacher: weight of the distillation loss from `load_teacher`; 0 for labels only.
+        distillation: its kind; None for `Distillation`, of logits.
 
     Raises:
         Interrupted: SIGTERM or Ctrl-C; no progress is kept.
@@ -150,7 +152,7 @@ def train_recovery(
         criterion = criterion_for(student, task)
         if not teacher:
             return Objective(student, criterion, l1=recipe.l1)
-        return Distillation(
+        return (distillation or Distillation)(
             student, criterion, load_teacher(bundle, work), share=teacher, l1=recipe.l1
         )
 
@@ -175,6 +177,11 @@ def train_recovery(
                 ) from None
 
 
+def describe_recovery(result: FitResult, epochs: int) -> dict[str, Any]:
+    """What a receipt states of recovery training."""
+    return {"epochs": epochs, "steps": result.steps, "chosen_epoch": result.chosen_epoch}
+
+
 def replace_input(bundle: Bundle, input: Input) -> Bundle:
     """The bundle with another input of the same class."""
     _, arrays = input.get_state()
@@ -183,7 +190,13 @@ def replace_input(bundle: Bundle, input: Input) -> Bundle:
 
 
 def save_step_output(
-    bundle: Bundle, arch: Arch, input: Input, network: Network, work: StepContext
+    bundle: Bundle,
+    arch: Arch,
+    input: Input,
+    network: Network,
+    work: StepContext,
+    *,
+    compact: bool = False,
 ) -> None:
     """Write `network` to `work.out`, calibrated on the validation rows, with goldens and exports.
 
@@ -193,6 +206,7 @@ def save_step_output(
     Args:
         bundle: gives everything else, and holds the state of `input`.
         arch: the architecture of `network`.
+        compact: store the weights compactly, and no exports, which would be larger than they.
     """
     predictor = Predictor(input, TorchRuntime(network), restore_task(bundle), {})
     predictor.post = predictor.fit_postprocessing(work.val_rows)
@@ -201,7 +215,8 @@ def save_step_output(
         arch=arch,
         tensors=export_tensors(network),
         post=select_postprocessing(predictor, work.val_rows, seed=work.seed),
+        compact=compact or bundle.compact,
         metrics={},  # they belong to the network before; the receipt has the new ones
     ).save(work.out)
-    for export in (store_goldens, export_onnx, export_openvino):
+    for export in (store_goldens, *(() if compact else (export_onnx, export_openvino))):
         export(work.out)

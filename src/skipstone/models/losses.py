@@ -222,6 +222,20 @@ class CrossEntropy(Loss):
         return divergence * DISTILLATION_TEMPERATURE**2
 
 
+def dist_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Scalar mean: 1 - correlation of probabilities with a teacher's, both from logits (N, K): over
+    the classes of each sample, plus over the samples of each class.
+
+    DIST (Huang et al. 2022, arXiv:2205.10536, eq. 6 to 9).
+    """
+    p, q = logits.float().softmax(1), teacher_logits.float().softmax(1)
+    terms = []
+    for dim in (1, 0):
+        a, b = p - p.mean(dim, keepdim=True), q - q.mean(dim, keepdim=True)
+        terms.append(1 - F.cosine_similarity(a, b, dim=dim).mean())
+    return terms[0] + terms[1]
+
+
 class SoftmaxFocal(CrossEntropy):
     """Focal loss over softmax: each class's term is scaled by (1 - p)^gamma.
 

@@ -7,7 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.models.losses import Criterion, Targets
+from skipstone.core.errors import Refusal
+from skipstone.models.losses import (
+    Criterion,
+    CrossEntropy,
+    LogitsCriterion,
+    Outputs,
+    PixelCrossEntropy,
+    Targets,
+    dist_loss,
+)
 from skipstone.models.network import Network, blend_pairs, mixing_share
 from skipstone.tasks.base import Task
 
@@ -114,6 +123,37 @@ class Distillation(Objective):
             teacher_outputs = teacher.training_outputs(teacher.features(x), size)
         # The head runs again: one run for both losses would round its gradient otherwise.
         outputs = self.network.training_outputs(features, size)
-        distillation = self.criterion.distillation_loss(outputs, teacher_outputs, y)
+        distillation = self.compare_outputs(outputs, teacher_outputs, y)
         parts = {name: (1 - self.share) * value for name, value in losses.items()}
         return parts | {f"teacher_{k}": self.share * value for k, value in distillation.items()}
+
+    def compare_outputs(
+        self, outputs: Outputs, teacher_outputs: Outputs, y: Targets
+    ) -> dict[str, Tensor]:
+        """Named losses against the teacher's outputs, each the sum over what `weight` counts."""
+        return self.criterion.distillation_loss(outputs, teacher_outputs, y)
+
+
+class DistDistillation(Distillation):
+    """Distillation of correlations (`dist_loss`) instead of probabilities.
+
+    Raises:
+        Refusal: the outputs are not one softmax over classes per sample.
+    """
+
+    def __init__(
+        self, network: Network, criterion: Criterion, teacher: Network, **args: float
+    ) -> None:
+        super().__init__(network, criterion, teacher, **args)
+        loss = criterion.loss if isinstance(criterion, LogitsCriterion) else None
+        if not isinstance(loss, CrossEntropy) or isinstance(loss, PixelCrossEntropy):
+            raise Refusal(
+                "DIST compares one class per sample, and this model gives something else.",
+                hint="Use loss=logits.",
+            )
+
+    def compare_outputs(
+        self, outputs: Outputs, teacher_outputs: Outputs, y: Targets
+    ) -> dict[str, Tensor]:
+        loss = dist_loss(outputs["logits"], teacher_outputs["logits"])
+        return {"loss": loss * self.weight(y)}

@@ -38,6 +38,7 @@ from skipstone.bundle.architecture import require_single_network
 from skipstone.bundle.format import Bundle
 from skipstone.compression.options import PruneOptions
 from skipstone.compression.recover import (
+    describe_recovery,
     make_train_loader,
     recovery_recipe,
     save_step_output,
@@ -211,11 +212,7 @@ def apply_pruning(options: PruneOptions, work: StepContext) -> dict[str, Any]:
         "macs": [before.macs, after.macs],
         "parameters": [before.parameters, after.parameters],
         "channels": {h.producer: [h.channels, len(remaining[h.producer])] for h in hidden},
-        "recovery": {
-            "epochs": options.epochs,
-            "steps": result.steps,
-            "chosen_epoch": result.chosen_epoch,
-        },
+        "recovery": describe_recovery(result, options.epochs),
     }
 
 

@@ -22,7 +22,12 @@ import torch
 from skipstone.bundle.architecture import require_single_network
 from skipstone.bundle.format import Bundle
 from skipstone.compression.options import ResolutionOptions
-from skipstone.compression.recover import replace_input, save_step_output, train_recovery
+from skipstone.compression.recover import (
+    describe_recovery,
+    replace_input,
+    save_step_output,
+    train_recovery,
+)
 from skipstone.compression.shrink_plan import StepContext
 from skipstone.core import events
 from skipstone.core.errors import Refusal, SkipstoneError, UsageError
@@ -63,11 +68,7 @@ def apply_resolution(options: ResolutionOptions, work: StepContext) -> dict[str,
     facts: dict[str, Any] = {"size": [before, after], "macs": macs}
     if options.epochs:
         result = train_recovery(changed, made, work, epochs=options.epochs, teacher=options.teacher)
-        facts["recovery"] = {
-            "epochs": options.epochs,
-            "steps": result.steps,
-            "chosen_epoch": result.chosen_epoch,
-        }
+        facts["recovery"] = describe_recovery(result, options.epochs)
     save_step_output(made, arch, smaller, changed, work)
     return facts
 
