@@ -127,7 +127,7 @@ def _encode_tensor(name: str, tensor: np.ndarray) -> tuple[TensorRow, list[bytes
     bits = values.view(f"<u{values.dtype.itemsize}")  # so that -0.0 and NaN are kept exactly
     forms = [(bits, b"")]
     (places,) = np.nonzero(bits)
-    if len(places) < 0.9 * len(bits):
+    if len(places) < len(bits):
         forms.append((bits[places], _deflate(_find_gaps(places))))
     best: tuple[TensorRow, list[bytes]] | None = None
     for stored, gaps in forms:

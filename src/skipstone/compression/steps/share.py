@@ -5,9 +5,9 @@
 k-means chooses the codebook of each layer (Han et al. 2016, Deep Compression, arXiv:1510.00149,
 section 3; in one dimension its optimum is exact, `codebooks.py`). Then the codebooks are trained
 while the indices stay: the gradient of a value is the sum of the gradients of its weights (figure
-3). The bundle stores codebook and Huffman-coded indices (`bundle/compact.py`) and decodes them to
-exactly the weights that were evaluated. Zeros of `sparsify` stay zero. The model is smaller on disk,
-not faster.
+3). Zeros, as `sparsify` leaves them, stay zero. The bundle stores codebook and Huffman-coded indices
+(`bundle/compact.py`) and decodes them to exactly the weights that were evaluated. The model is
+smaller on disk, not faster.
 """
 
 from __future__ import annotations
@@ -33,9 +33,6 @@ from skipstone.compression.weight_layers import (
 from skipstone.core import events
 from skipstone.inference.restore import restore_input
 
-#: Zeros stay zero in a layer where more than this share of the weights are.
-MIN_ZEROS = 0.1
-
 
 class SharedWeight(nn.Module):
     """A codebook (K,) -> the weight, for `constrain_weights`.
@@ -50,8 +47,8 @@ class SharedWeight(nn.Module):
     def __init__(self, weight: Tensor, size: int) -> None:
         super().__init__()
         values = weight.cpu().numpy()
-        self.keep_zeros = bool((values == 0).mean() > MIN_ZEROS)
-        is_shared = values != 0 if self.keep_zeros else np.ones(values.shape, dtype=bool)
+        is_shared = values != 0
+        self.has_zeros = not is_shared.all()
         codebook = fit_codebook(values[is_shared], size)
         indices = np.where(is_shared, assign_codes(values, codebook), len(codebook))
         self.initial_codebook = torch.from_numpy(codebook).to(weight)
@@ -59,7 +56,7 @@ class SharedWeight(nn.Module):
 
     def forward(self, codebook: Tensor) -> Tensor:
         """(K,) -> the shape of the weight."""
-        if self.keep_zeros:
+        if self.has_zeros:
             codebook = torch.cat([codebook, codebook.new_zeros(1)])
         return codebook.index_select(0, self.indices.flatten()).view(self.indices.shape)
 
@@ -85,7 +82,7 @@ def apply_share(options: ShareOptions, work: StepContext) -> dict[str, Any]:
         shared = {
             name: SharedWeight(weight, size)
             for name, weight in list_weights(network).items()
-            if weight.numel() > 2 * size  # a codebook of its own saves nothing for fewer
+            if weight.count_nonzero() > 2 * size  # a codebook saves nothing for fewer
         }
     weights = sum(each.indices.numel() for each in shared.values())
     receipt: dict[str, Any] = {
