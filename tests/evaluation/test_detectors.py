@@ -29,6 +29,7 @@ from tests.box_data import make_scenes, write_voc
 OPTIONS: dict[str, dict[str, Any]] = {
     "pyramid": {"pyramid_channels": 32, "branch_layers": 1},
     "ssd": {"ssd_maps": 3},
+    "yolo": {"pyramid_channels": 32, "branch_layers": 1},
     "faster-rcnn": {"pyramid_channels": 32, "region_hidden": 32, "max_regions": 40},
 }
 HEAD_NAMES = [entry.name for entry in HEADS if entry.output_level == "box"]
