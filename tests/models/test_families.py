@@ -4,8 +4,10 @@ import pytest
 import timm
 import torch
 import torchvision
+from torchvision.models.googlenet import InceptionAux
 
 from skipstone.core.registry import BACKBONES
+from skipstone.models.heads.auxiliary import AuxiliaryClassifier
 from skipstone.models.image_catalog import IMAGE_ENTRIES
 from skipstone.models.lenet import ScaledTanh
 from skipstone.models.profile import profile_backbone
@@ -52,6 +54,8 @@ def compare_published(name, theirs, size):
     [
         ("alexnet", 96),
         pytest.param("vgg11_bn", 64, marks=pytest.mark.proof),
+        ("googlenet", 65),
+        pytest.param("inception_v3", 79, marks=pytest.mark.proof),
         ("mobilenet_v2", 57),
         ("mobilenet_v3_small", 57),
         ("mobilenet_v3_large", 57),
@@ -60,8 +64,9 @@ def compare_published(name, theirs, size):
     ],
 )
 def test_it_is_torchvisions(name, size):
+    more = {"aux_logits": False, "init_weights": False} if "cept" in name or "goog" in name else {}
     with torch.device("meta"):
-        theirs = torchvision.models.get_model(name, num_classes=CLASSES)
+        theirs = torchvision.models.get_model(name, num_classes=CLASSES, **more)
     compare_published(name, theirs.to_empty(device="cpu"), size)
 
 
@@ -95,6 +100,16 @@ def test_parameters_and_macs_are_torchvisions(entry):
     assert entry.parameters + linear + 1000 + auxiliary == weights.meta["num_params"]
     assert (entry.macs + linear) / 1e9 == pytest.approx(weights.meta["_ops"], abs=1e-3)
     assert weights.url.endswith(".pth")
+
+
+def test_auxiliary_classifiers_are_torchvisions():
+    theirs = InceptionAux(24, CLASSES).eval()
+    ours = AuxiliaryClassifier(24, classes=CLASSES).eval()
+    randomize(theirs)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    x = torch.randn(2, 24, 9, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(ours((x,), ())["logits"], theirs(x))
 
 
 def test_lenet_has_the_parameters_of_the_paper():

@@ -41,6 +41,7 @@ class Backbone(nn.Module, ABC):
             H x W pixels has ceil(H / strides[i]) x ceil(W / strides[i]) pixels.
         classifier_name: of the final linear layer in the family's published state dicts
             (``"fc"``). Checkpoint loading needs it to tell the head's tensors.
+        auxiliary_maps: indices of the maps that the paper gives auxiliary classifiers in training.
         published_prefix: the name of this network inside published models that contain it
             (``"bert"``), or "".
     """
@@ -49,6 +50,7 @@ class Backbone(nn.Module, ABC):
     strides: tuple[int, ...]
     classifier_name: str
     published_prefix: str = ""
+    auxiliary_maps: tuple[int, ...] = ()
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -128,9 +128,8 @@ class TimmOptions(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapOptions(CheckedOptions):
-    """Options of a network whose channels can be multiplied and that ends at one of several maps.
-    The defaults are the published network.
+class InceptionOptions(CheckedOptions):
+    """Options of a network whose channels can be multiplied. The default is the published network.
 
     Raises:
         UsageError: naming the value that is not allowed.
@@ -142,6 +141,12 @@ class MapOptions(CheckedOptions):
         help="multiplies the channels of every layer, each rounded to a multiple of 8 (LeNet-5: to "
         "a whole number)",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions(InceptionOptions):
+    """Options of a network that ends at one of several maps."""
+
     last_map: LastMap = option(
         "pooled",
         help="the deepest map: 'pooled', the vector that the network's own classifier reads, behind "

@@ -17,6 +17,8 @@ _OPTIONS = "skipstone.models.image_backbone_options"
 
 #: Parameters and MACs, so that a listing needs no torch.
 _COSTS = {
+    "googlenet": (5_599_904, 1_497_352_192),
+    "inception_v3": (21_785_568, 5_711_168_096),
     "efficientnet_lite0": (3_371_008, 383_907_552),
     "efficientnet_lite1": (4_135_680, 598_905_232),
     "efficientnet_lite2": (4_811_072, 858_456_272),
@@ -132,6 +134,26 @@ _ALEXNET = _published(
     least_side=63,
     has_exact_maps=False,
 )
+_INCEPTIONS = {
+    # torchvision's networks scale ImageNet's normalisation to this one, inside
+    "googlenet": _published(
+        "GoogLeNet",
+        "blocks of several kernels side by side",
+        normalize="half",
+        least_side=15,
+        has_exact_maps=False,
+        train_recipe={"auxiliary_loss": 0.3},
+    ),
+    "inception_v3": _published(
+        "Inception_V3",
+        "factorised convolutions",
+        normalize="half",
+        input_size=299,
+        least_side=75,
+        has_exact_maps=False,
+        train_recipe={"auxiliary_loss": 0.3},
+    ),
+}
 _MOBILENETS = {
     "mobilenet_v1": {
         "summary": "depthwise and pointwise convolutions",
@@ -198,6 +220,13 @@ def _list_entries() -> Iterator[BackboneSpec]:
     )
     vgg_source = "Simonyan and Zisserman 2015, arXiv:1409.1556"
     yield from _family("VGG", "vgg:build_vgg", "VggOptions", vgg_source, _VGGS)
+    yield from _family(
+        "Inception",
+        "inception:build_inception",
+        "InceptionOptions",
+        "Szegedy et al. 2014, arXiv:1409.4842; 2015, arXiv:1512.00567",
+        _INCEPTIONS,
+    )
     yield from _family(
         "MobileNet",
         "mobilenet:build_mobilenet",

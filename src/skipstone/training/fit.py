@@ -29,7 +29,7 @@ from skipstone.training.duration import (
 )
 from skipstone.training.feature_cache import FeatureCache
 from skipstone.training.loop import Batches, StepConfig, fit_phase
-from skipstone.training.objective import Objective, criterion_for
+from skipstone.training.objective import Objective, make_objective
 from skipstone.training.oom import MicroBatch
 from skipstone.training.optimizers import make_optimizer
 from skipstone.training.options import TrainOptions
@@ -237,7 +237,7 @@ def _curve(recipe: Recipe, phase: Phase, manager: RunManager, state: TrainState)
 
 
 def _default_objective(task: Task) -> Callable[[Network, Recipe], Objective]:
-    return lambda network, recipe: Objective(network, criterion_for(network, task), l1=recipe.l1)
+    return lambda network, recipe: make_objective(network, task, recipe)
 
 
 def _resolve_options(options: TrainOptions, loader: Batches) -> Recipe:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.core.errors import Refusal
+from skipstone.models.heads.auxiliary import add_auxiliary_heads
 from skipstone.models.losses import (
     Criterion,
     CrossEntropy,
@@ -19,12 +20,21 @@ from skipstone.models.losses import (
 )
 from skipstone.models.network import Network, blend_pairs, mixing_share
 from skipstone.tasks.base import Task
+from skipstone.training.recipe import Recipe
 
 
 def criterion_for(network: Network, task: Task) -> Criterion:
     """The criterion that the network's head brings, else the task's."""
     criterion = network.head.criterion()
     return task.criterion() if criterion is None else criterion
+
+
+def make_objective(network: Network, task: Task, recipe: Recipe) -> Objective:
+    """What a training minimises; adds auxiliary heads to the network where the recipe weighs them."""
+    criterion = criterion_for(network, task)
+    if recipe.auxiliary_loss:
+        criterion = add_auxiliary_heads(network, criterion, factor=recipe.auxiliary_loss)
+    return Objective(network, criterion, l1=recipe.l1)
 
 
 class Objective(nn.Module):

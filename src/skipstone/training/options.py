@@ -78,6 +78,12 @@ class TrainOptions:
         help="weight decay; norms, biases, tokens and position tables are left alone",
     )
     l1: float = option(0.0, range=Range(0), help="L1 penalty on weights")
+    auxiliary_loss: float | None = option(
+        None,
+        range=Range(0),
+        help="factor of the loss of auxiliary heads on maps of the middle, which only training has; "
+        "default: 0.3 for googlenet and inception_v3 from scratch, else 0",
+    )
     schedule: Schedule | None = option(None, help="how the learning rate falls")
     warmup: float | None = option(
         None, range=PROBABILITY, help="share of the steps in which the learning rate rises"

@@ -63,6 +63,7 @@ class Recipe:
     momentum: float
     weight_decay: float
     l1: float
+    auxiliary_loss: float
     schedule: Schedule
     warmup: float
     ema: float
@@ -101,7 +102,15 @@ class Recipe:
             words.append(f"within {format_duration(self.budget)}")
         words.append(f"{self.optimizer} at {format_decimal(self.lr)} ({self.schedule})")
         words.append(f"weight decay {format_decimal(self.weight_decay)}")
-        for name in ("l1", "ema", "clip", "freeze", "freeze_epochs", "early_stop"):
+        for name in (
+            "l1",
+            "auxiliary_loss",
+            "ema",
+            "clip",
+            "freeze",
+            "freeze_epochs",
+            "early_stop",
+        ):
             if getattr(self, name):
                 words.append(f"{name.replace('_', ' ')} {getattr(self, name):g}")
         if self.checkpoint == "last":
@@ -145,6 +154,7 @@ def resolve_recipe(options: TrainOptions, facts: RecipeFacts) -> Recipe:
         "warmup": 0.1,
         "clip": 1.0 if optimizer == "adamw" else 0.0,
         "early_stop": 0,
+        "auxiliary_loss": 0.0,
         "layer_decay": 0.8 if facts.pretrained else 1.0,
         "freeze": 0.5 if adapting else 0.0,
         "freeze_epochs": 1 + more_head if facts.pretrained else 0,

@@ -44,6 +44,11 @@ class Head(nn.Module, ABC):
         """
         return None
 
+    def make_auxiliary(self, channels: int, stride: int) -> Head | None:
+        """A fresh small head with outputs of the same kind, for one map of the middle with these
+        channels and this stride, which only training has; None where there is none."""
+        return None
+
     def class_parameter_names(self) -> tuple[str, ...]:
         """Names of its tensors that hold one row per class, in the order of `Task.rows`, along
         their first dimension: what grows with new classes. () for a head that cannot grow."""
@@ -69,6 +74,11 @@ class LinearHead(Head):
         deepest = features[-1]  # (N, C, H, W), or (N, C) without spatial dimensions
         pooled = deepest.mean(dim=tuple(range(2, deepest.ndim))) if deepest.ndim > 2 else deepest
         return {"logits": self.linear(self.dropout(pooled))}
+
+    def make_auxiliary(self, channels: int, stride: int) -> Head:
+        from skipstone.models.heads.auxiliary import AuxiliaryClassifier  # a head itself
+
+        return AuxiliaryClassifier(channels, classes=self.linear.out_features)
 
     def class_parameter_names(self) -> tuple[str, ...]:
         return ("linear.weight", "linear.bias")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from skipstone.models.heads.base import Head
+from skipstone.models.heads.options import FcnOptions
 
 Features = tuple[Tensor, ...]
 
@@ -38,6 +39,15 @@ class DenseHead(Head):
     def class_layers(self) -> Sequence[nn.Conv2d]:
         """The convolutions whose output channels are the classes; empty if classes are fixed."""
         return ()
+
+    def make_auxiliary(self, channels: int, stride: int) -> Head | None:
+        from skipstone.models.heads.fcn import FcnHead  # a decoder itself
+
+        layers = self.class_layers()
+        if not layers:
+            return None
+        classes = layers[0].out_channels
+        return FcnHead(FcnOptions(), channels=(channels,), strides=(stride,), classes=classes)
 
     def class_parameter_names(self) -> tuple[str, ...]:
         names = {id(module): name for name, module in self.named_modules()}
