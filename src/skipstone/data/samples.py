@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Affine = tuple[float, float, float, float, float, float]  # x' = a x + b y + c; y' = d x + e y + f
 
@@ -75,6 +77,8 @@ def collate_samples(
         ragged: targets that stay lists (defined by the task).
         padded: arrays that are zero-padded to the longest (defined by the input).
     """
+    import torch
+
     x = {}
     for name in samples[0].x:
         values = [sample.x[name] for sample in samples]

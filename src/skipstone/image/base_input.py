@@ -6,11 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, Self, runtime_checkable
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from skipstone.core.errors import DamagedError, DataError, Refusal
 from skipstone.data.sources import Source, read_source
@@ -19,6 +15,9 @@ from skipstone.image.decode import record_shape
 from skipstone.image.geometry import affine_to_source
 from skipstone.image.options import ImageOptions
 from skipstone.inputs.base import Array, DecodedSample, DynamicAxis, Input
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Mean and standard deviation of pixels in 0..1, by what pretrained weights were trained with.
 STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -147,6 +146,8 @@ class BaseImageInput(Input):
         return type(self)(replace(self.options, size=side), self._state)
 
     def upsampling_module(self) -> nn.Module:
+        from skipstone.image.preprocessing import UpsamplingPreprocessing
+
         return UpsamplingPreprocessing(self.preprocessing_module(), self.get_resolution())
 
     def get_state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
@@ -156,20 +157,6 @@ class BaseImageInput(Input):
         if key not in self._state:
             raise ValueError(f"the image input has no {key} before it is fitted; call fit first")
         return self._state[key]
-
-
-class UpsamplingPreprocessing(nn.Module):
-    """`front` after a bilinear resize: (N, h, w, C) of any size -> (N, ..., side, side)."""
-
-    def __init__(self, front: nn.Module, side: int) -> None:
-        super().__init__()
-        self.front, self.side = front, side
-
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        image = x["image"].permute(0, 3, 1, 2).to(torch.float32)  # (N, C, h, w)
-        image = F.interpolate(image, (self.side, self.side), mode="bilinear")
-        arrays: Tensor = self.front({**x, "image": image.permute(0, 2, 3, 1)})
-        return arrays
 
 
 def sample_sources(sources: Sequence[Source]) -> list[Source]:

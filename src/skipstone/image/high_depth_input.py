@@ -9,12 +9,9 @@ the training rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from skipstone.core.errors import DataError
 from skipstone.data.sources import Source
@@ -27,14 +24,15 @@ from skipstone.image.options import ImageOptions
 from skipstone.inputs.base import Array, FeatureSpec
 from skipstone.inputs.inspection import InspectionResult
 
+if TYPE_CHECKING:
+    from torch import nn
+
 #: float32 records are clipped to so many standard deviations about the mean: 1e30 is an error in
 #: the file, and would make the loss infinite. Integer types have their own limits.
 MAX_DEVIATIONS = 1000.0
 #: Detail (the spread of a pixel about its local mean) below this share of the channel's spread is
 #: too faint for a network: 8 bits of a channel's range are not much finer.
 FAINT_DETAIL = 1 / 32
-_WINDOW = 5
-_MAX_DETAIL = 8.0
 
 
 class HighDepthImageInput(BaseImageInput):
@@ -67,6 +65,10 @@ class HighDepthImageInput(BaseImageInput):
         Raises:
             DataError: none of them can be read.
         """
+        import torch
+
+        from skipstone.image.preprocessing import compute_local_mean
+
         state: dict[str, Any] = {"dtype": kind.dtype, "channels": kind.channels}
         unfitted = HighDepthImageInput(options, state)
         values, details = ChannelStatsMeter(kind.channels), ChannelStatsMeter(kind.channels)
@@ -79,7 +81,9 @@ class HighDepthImageInput(BaseImageInput):
                 continue
             values.add_image(raw.value)
             pixels = torch.from_numpy(raw.value.astype(np.float32)).permute(2, 0, 1)
-            details.add_image((pixels - _local_mean(pixels[None])[0]).permute(1, 2, 0).numpy())
+            details.add_image(
+                (pixels - compute_local_mean(pixels[None])[0]).permute(1, 2, 0).numpy()
+            )
             sizes.append(raw.size)
         if not sizes:
             raise DataError(
@@ -131,6 +135,8 @@ class HighDepthImageInput(BaseImageInput):
         return inspect_image(data), None
 
     def preprocessing_module(self) -> nn.Module:
+        from skipstone.image.preprocessing import HighDepthPreprocessing
+
         return HighDepthPreprocessing(*self._scaling(), self._state.get("detail"))
 
     def make_example(self, batch: int) -> dict[str, Array]:
@@ -161,49 +167,6 @@ class HighDepthImageInput(BaseImageInput):
         target_mean, target_std = _photo_statistics(self.options.normalize)
         scale = target_std / std
         return scale.tolist(), (target_mean - mean * scale).tolist()
-
-
-class HighDepthPreprocessing(nn.Module):
-    """{"image": (N, H, W, C), uint8, uint16 or float32} -> (N, C, H, W) float32, scaled.
-
-    With `detail` (see `HighDepthImageInput`) (N, 2 C, H, W): the channels, then their detail. Computes in
-    float32 under any autocast. OpenVINO runs nodes that its own rewriting creates in bfloat16, so
-    the cast comes first and nothing is subtracted.
-    """
-
-    scale: Tensor
-    shift: Tensor
-    fine: Tensor
-    minus_fine: Tensor
-
-    def __init__(
-        self,
-        scale: Sequence[float],
-        shift: Sequence[float],
-        detail: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__()
-        self.with_detail = detail is not None
-        fine = [1 / (_MAX_DETAIL * spread) for spread in detail or ()]
-        rows = {"scale": scale, "shift": shift, "fine": fine, "minus_fine": [-x for x in fine]}
-        for name, value in rows.items():
-            row = torch.tensor(value, dtype=torch.float64).float().view(1, -1, 1, 1)
-            self.register_buffer(name, row, persistent=False)
-
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        image = x["image"].to(torch.float32).permute(0, 3, 1, 2)  # (N, C, H, W)
-        scaled = image * self.scale + self.shift
-        if not self.with_detail:
-            return scaled
-        # tanh bounds the edges of large objects, which are hundreds of times the spread
-        detail = image * self.fine + _local_mean(image) * self.minus_fine
-        detail = torch.tanh(detail) * _MAX_DETAIL
-        return torch.cat([scaled, detail], 1)  # (N, 2 C, H, W)
-
-
-def _local_mean(image: Tensor) -> Tensor:
-    """Mean of the 5 x 5 pixels around each one (N, C, H, W); outside the image none count."""
-    return F.avg_pool2d(image, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
 
 
 def _photo_statistics(normalize: str) -> tuple[float, float]:

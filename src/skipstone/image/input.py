@@ -5,13 +5,11 @@ file bytes --pixels.py--> record (H, W, C) uint8 --ImageFront, in the graph--> (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from skipstone.core.errors import DamagedError, DataError
 from skipstone.data.sources import Source
@@ -25,6 +23,9 @@ from skipstone.image.options import ImageOptions
 from skipstone.image.pixel_format import choose_pixel_format, detect_formats
 from skipstone.inputs.base import Array, DecodedSample, FeatureSpec
 from skipstone.inputs.inspection import InspectionResult
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R 601, as Pillow's "L"
 _GREY_TOLERANCE = 2  # what JPEG's colour conversion may add to a grey image stored as colour
@@ -124,6 +125,8 @@ class ImageInput(BaseImageInput):
         return examined, DecodedSample(pixels, size, affine_to_source(size, self.decode_spec))
 
     def preprocessing_module(self) -> nn.Module:
+        from skipstone.image.preprocessing import ImagePreprocessing
+
         return ImagePreprocessing(self._get_state("mean"), self._get_state("std"))
 
     def make_example(self, batch: int) -> dict[str, Array]:
@@ -134,43 +137,6 @@ class ImageInput(BaseImageInput):
         if self.typical_shape is not None:
             return make_own_shape_golden_images(count, self.options.pad, self.options.size)
         return make_golden_images(count, self.options.size)
-
-
-class ImagePreprocessing(nn.Module):
-    """{"image": (N, H, W, C) uint8 or float in 0..255} -> (N, C, H, W) float32, normalised.
-
-    The permute leaves channels_last strides. Computes in float32 under any autocast and network
-    dtype: 8-bit pixels times 1/255 would lose their last bits in bfloat16. The state dict is
-    empty, because mean and std belong to the input's state.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self._mean, self._std = tuple(map(float, mean)), tuple(map(float, std))
-        self._register_buffers(torch.device("cpu"))
-
-    def _register_buffers(self, device: torch.device) -> None:
-        std = torch.tensor(self._std, dtype=torch.float64)
-        mean = torch.tensor(self._mean, dtype=torch.float64)
-        for name, value in (("scale", 1 / (255 * std)), ("shift", -mean / std)):
-            value = value.float().view(1, -1, 1, 1).to(device)
-            self.register_buffer(name, value, persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ImagePreprocessing:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.scale.dtype != torch.float32:  # network.bfloat16() leaves this module exact
-            self._register_buffers(self.scale.device)
-        return self
-
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        image = x["image"].permute(0, 3, 1, 2).to(torch.float32)  # (N, C, H, W)
-        return image * self.scale + self.shift
-
-    def extra_repr(self) -> str:
-        return f"mean={self._mean}, std={self._std}"
 
 
 def _unfitted_state(options: ImageOptions) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from skipstone.bundle.files import (
 from skipstone.bundle.format import WEIGHTS_FILE, Bundle, read_arrays
 from skipstone.core.errors import DamagedError, UsageError
 from skipstone.data.sources import Inline
-from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.predictor import Predictor, RawOutputs, Runtime
 from skipstone.inference.reference_outputs import SampledOutputs, max_relative_error, sample_outputs
 from skipstone.inference.restore import restore_input, restore_network, restore_task
@@ -112,6 +111,8 @@ def _is_golden(golden: Any) -> bool:
 def store_goldens(folder: Path | str, count: int = GOLDEN_COUNT) -> None:
     """Generate goldens and store the network's float32 outputs (on the CPU) in the bundle."""
     from safetensors.numpy import save
+
+    from skipstone.inference.backends.torch_backend import TorchRuntime
 
     folder = Path(folder)
     bundle = Bundle.load(folder)

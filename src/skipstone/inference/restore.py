@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from skipstone.bundle.architecture import MAX_MEMBERS, Arch, require_single_network
 from skipstone.bundle.files import BUNDLE_JSON
@@ -15,10 +13,12 @@ from skipstone.core.errors import DamagedError, SkipstoneError
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.inputs.base import Input
 from skipstone.inputs.multi_input import MultiInput
-from skipstone.models.averaging import build_ensemble, check_ensemble_tensors
-from skipstone.models.build import build_network, check_tensors_fit, load_tensors
-from skipstone.models.network import Network
 from skipstone.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from skipstone.models.network import Network
 
 
 def restore_input(bundle: Bundle) -> Input:
@@ -86,6 +86,9 @@ def restore_network(bundle: Bundle) -> nn.Module:
         DamagedError: the tensors do not fit the architecture, or are not finite. Shapes are checked
             before the network is allocated.
     """
+    from skipstone.models.averaging import build_ensemble, check_ensemble_tensors
+    from skipstone.models.build import build_network, check_tensors_fit, load_tensors
+
     input = restore_input(bundle)
     with _errors_as_damage("network"):
         network: nn.Module
@@ -105,6 +108,8 @@ def restore_single_network(bundle: Bundle, purpose: str) -> Network:
     Raises:
         Refusal: it is an ensemble; `purpose` names what needs a single network.
     """
+    from skipstone.models.network import Network
+
     require_single_network(bundle.arch, purpose)
     network = restore_network(bundle)
     assert isinstance(network, Network)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from skipstone.core.errors import Refusal
 from skipstone.data.sources import Source
 from skipstone.inputs.base import Array, DecodedSample, DynamicAxis, FeatureSpec, Input
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class MultiInput(Input):
 
     def preprocessing_module(self) -> nn.Module:
         """dict of batched arrays -> a tuple with the output of each input's front."""
+        from skipstone.inputs.multi_preprocessing import MultiInputPreprocessing
+
         return MultiInputPreprocessing(
             [input.preprocessing_module() for input in self.inputs],
             [list(input.make_example(1)) for input in self.inputs],
@@ -100,25 +103,6 @@ class MultiInput(Input):
     def get_state(self) -> tuple[dict[str, Any], Mapping[str, Array]]:
         """The first input's; a bundle stores each input by itself."""
         return self.inputs[0].get_state()
-
-
-class MultiInputPreprocessing(nn.Module):
-    """The fronts in parallel.
-
-    Args:
-        names: of each front's arrays, without their number.
-    """
-
-    def __init__(self, fronts: Sequence[nn.Module], names: Sequence[Sequence[str]]) -> None:
-        super().__init__()
-        self.fronts = nn.ModuleList(fronts)
-        self.names = [list(of_front) for of_front in names]
-
-    def forward(self, x: dict[str, Tensor]) -> tuple[Any, ...]:
-        return tuple(
-            front({name: x[f"{name}_{at}"] for name in names})
-            for at, (front, names) in enumerate(zip(self.fronts, self.names, strict=True))
-        )
 
 
 def list_inputs(input: Input) -> tuple[Input, ...]:
