@@ -8,7 +8,9 @@ stored as JSON in the input's arrays; nothing is pickled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ import numpy as np
 
 from skipstone.core.disk import read_regular
 from skipstone.core.errors import DamagedError, DataError, MissingExtra, UsageError
+from skipstone.core.strict_json import parse_json
+
+#: Most that the replacements of a tokenizer, one after another, may multiply the length of a text.
+_MOST_GROWTH = 16
 
 
 def train_bpe(texts: Sequence[str], *, max_tokens: int, min_count: int) -> np.ndarray:
@@ -67,18 +73,16 @@ class BpeTokenizer:
 
     Raises:
         MissingExtra: the library is not installed.
-        DamagedError: the JSON is not that of a tokenizer.
+        DamagedError: the JSON is not that of a tokenizer, or its replacements multiply texts.
     """
 
     def __init__(self, stored: np.ndarray, *, max_length: int) -> None:
-        try:
-            self._tokenizer = _import_tokenizers().Tokenizer.from_str(stored.tobytes().decode())
+        library = _import_tokenizers()
+        _reject_growth(parse_json(stored.tobytes(), "the stored tokenizer"))
+        with _errors_as_damage("be read"):
+            self._tokenizer = library.Tokenizer.from_str(stored.tobytes().decode())
             self._tokenizer.no_padding()
             self._tokenizer.enable_truncation(max_length)
-        except MissingExtra:
-            raise
-        except Exception as error:  # the library raises plain Exception
-            raise DamagedError(f"the stored tokenizer cannot be read: {error}") from None
 
     def __len__(self) -> int:
         return int(self._tokenizer.get_vocab_size())
@@ -90,11 +94,48 @@ class BpeTokenizer:
 
     def encode_ids(self, text: str) -> np.ndarray:
         """int64 (L,): the token ids of a text, from 0."""
-        return np.array(self._tokenizer.encode(text).ids, np.int64)
+        return np.array(self._encode(text).ids, np.int64)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many texts are truncated."""
-        return sum(bool(self._tokenizer.encode(text).overflowing) for text in texts)
+        return sum(bool(self._encode(text).overflowing) for text in texts)
+
+    def _encode(self, text: str) -> Any:
+        """DamagedError where the tokenizer has no id for a text, or its pattern takes too long."""
+        with _errors_as_damage("encode a text"):
+            return self._tokenizer.encode(text)
+
+
+@contextlib.contextmanager
+def _errors_as_damage(purpose: str) -> Iterator[None]:
+    """The library raises plain Exception; its panics derive from BaseException alone."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise DamagedError(f"the stored tokenizer cannot {purpose}: {error}") from None
+
+
+def _reject_growth(tokenizer: Any) -> None:
+    """DamagedError if a text may become much longer before it is split: a stranger's tokenizer
+    could fill the memory with a word."""
+    normalizer = tokenizer.get("normalizer") if isinstance(tokenizer, dict) else None
+    growth = math.prod(max(1, len(content)) for content in _list_replacements(normalizer))
+    if growth > _MOST_GROWTH:
+        raise DamagedError(
+            f"the stored tokenizer multiplies texts by up to {growth:,}; allowed: {_MOST_GROWTH}."
+        )
+
+
+def _list_replacements(normalizer: Any) -> Iterator[str]:
+    """What the normalizer, and those in it, put in place of letters."""
+    if isinstance(normalizer, list):
+        for part in normalizer:
+            yield from _list_replacements(part)
+    elif isinstance(normalizer, dict):
+        yield from (str(normalizer[name]) for name in ("content", "prepend") if name in normalizer)
+        yield from _list_replacements(normalizer.get("normalizers"))
 
 
 def _import_tokenizers() -> Any:
