@@ -16,6 +16,8 @@ Array = np.ndarray
 
 #: Bins of the histogram of lengths, of doubling width.
 _BINS = 24
+#: Texts whose letters are in memory.
+_CHUNK = 1 << 13
 
 
 def audit_texts(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
@@ -26,7 +28,7 @@ def audit_texts(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
         if read.examined is not None and not read.examined.problem
     ]
     texts = [str(seen.scans[row].examined.content) for row in rows]  # type: ignore[union-attr]
-    tokens = np.bincount(hash_tokens(to_letters(texts)).text, minlength=len(texts))
+    tokens = _count_tokens(texts)
     letters = np.array([len(text) for text in texts])
     max_length = TextOptions().max_length
     counts: dict[str, Any] = {"letters": _quartiles(letters), "tokens": _quartiles(tokens)}
@@ -48,6 +50,15 @@ def audit_texts(seen: AuditContext) -> tuple[list[Finding], dict[str, Any]]:
             )
         )
     return findings, counts
+
+
+def _count_tokens(texts: list[str]) -> Array:
+    """int64 (N,). In parts, because the letters of a text take many times its memory meanwhile."""
+    counts = [np.zeros(0, np.int64)]
+    for start in range(0, len(texts), _CHUNK):
+        part = texts[start : start + _CHUNK]
+        counts.append(np.bincount(hash_tokens(to_letters(part)).text, minlength=len(part)))
+    return np.concatenate(counts)
 
 
 def _quartiles(values: Array) -> dict[str, float]:

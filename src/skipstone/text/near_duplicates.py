@@ -56,19 +56,20 @@ DIFFERENCE_WEIGHT, _DISPLAY_LETTERS = 0.6, 1500
 def find_near_duplicate_texts(texts: Sequence[str | None]) -> list[Link]:
     """Links between positions in `texts`; None and texts with too few words have none."""
     known = [row for row, text in enumerate(texts) if text]
-    rows: dict[str, list[int]] = {}
-    for row, words in zip(known, split_words([texts[row] or "" for row in known]), strict=True):
-        if words:
-            rows.setdefault(" ".join(words), []).append(row)
-    links = [Link(first, row, 1.0) for first, *others in rows.values() for row in others]
-    distinct = sorted(rows)
-    split = [text.split(" ") for text in distinct]
-    counts = Counter(word for words in split for word in set(words))
-    pairs = _candidate_pairs(distinct, np.array([len(words) for words in split], np.int64))
+    first_rows: dict[str, int] = {}
+    links = []
+    for start in range(0, len(known), _CHUNK):
+        chunk = known[start : start + _CHUNK]
+        for row, words in zip(chunk, split_words([texts[row] or "" for row in chunk]), strict=True):
+            if words and (first := first_rows.setdefault(" ".join(words), row)) != row:
+                links.append(Link(first, row, 1.0))
+    distinct = sorted(first_rows)
+    counts = Counter(word for text in distinct for word in set(text.split(" ")))
+    pairs = _candidate_pairs(distinct, np.array([t.count(" ") + 1 for t in distinct], np.int64))
     for a, b in events.track_progress(pairs.tolist(), "comparing texts", unit="pairs"):
-        score = compare_words(split[a], split[b], counts)
+        score = compare_words(distinct[a].split(" "), distinct[b].split(" "), counts)
         if score is not None:
-            first, second = sorted((rows[distinct[a]][0], rows[distinct[b]][0]))
+            first, second = sorted((first_rows[distinct[a]], first_rows[distinct[b]]))
             links.append(Link(first, second, round(score, 4)))
     return sorted(links, key=lambda link: (link.first, link.second))
 
