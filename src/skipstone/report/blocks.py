@@ -278,13 +278,14 @@ class ConfusionCell:
 @dataclass(frozen=True, slots=True)
 class Confusion:
     """A confusion matrix: matrix[i][j] is how often class i was predicted as class j; `cells` are
-    samples of its mistakes."""
+    samples of its mistakes. `unit` is what it counts if that is not the samples ("pixels")."""
 
     note: ClassVar[str] = ""
     title: str
     classes: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]
     cells: tuple[ConfusionCell, ...] = ()
+    unit: str = ""
 
     def __post_init__(self) -> None:
         count = len(self.classes)

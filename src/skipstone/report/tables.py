@@ -180,6 +180,8 @@ def _cell_galleries(block: Confusion) -> str:
         count = block.matrix[cell.truth][cell.answer]
         truth, answer = (render_name(block.classes[k]) for k in (cell.truth, cell.answer))
         number = f"{count:,}" if count <= len(cell.items) else f"{len(cell.items)} of {count:,}"
+        if block.unit:
+            number = f"{count:,} {block.unit}"
         parts.append(
             f"<details><summary>{truth} predicted as {answer} <b>{number}</b></summary>"
             f'<div id="{cell.anchor}">{render_gallery_items(cell.items)}</div></details>'

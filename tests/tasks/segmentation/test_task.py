@@ -27,6 +27,7 @@ from skipstone.image.options import ImageOptions
 from skipstone.tasks.base import Record, RecordTable
 from skipstone.tasks.options import SegmentOptions
 from skipstone.tasks.segmentation import metrics as figures
+from skipstone.tasks.segmentation import report
 from skipstone.tasks.segmentation.mask_maps import resize_to_record
 from skipstone.tasks.segmentation.standalone import resize_to_source
 from skipstone.tasks.segmentation.task import SegmentationTask
@@ -426,3 +427,19 @@ def test_another_palette_than_the_models_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b/classes.csv").write_text("name,r,g,b\n1,0,0,255\n0,0,0,0\n")
     renamed = read_manifest(tmp_path / "b")
     assert np.array_equal(model.target_loader(renamed)(target), make_scene(0)[1] > 0)
+
+
+def test_each_cell_of_confused_pixels_has_the_images_with_most_of_them() -> None:
+    names, size = ["a", "b", "c"], 3
+    matrix = np.array([[50, 9, 0], [1, 40, 0], [0, 0, 7]])
+    rows = [
+        {"id": 0, "name": "x", "cells": [0, 1], "counts": [30, 2], "pixels": 32, "correct": 0.9},
+        {"id": 1, "name": "y", "cells": [0, 1], "counts": [10, 6], "pixels": 16, "correct": 0.6},
+        {"id": 2, "name": "z", "cells": [1, 3], "counts": [1, 1], "pixels": 59, "correct": 0.9},
+    ]
+    first, second = report._collect_cells(names, matrix, rows)
+    assert (first["truth"], first["answer"]) == divmod(1, size)
+    assert [item["id"] for item in first["items"]] == [1, 0]
+    assert first["items"][0]["caption"] == "a predicted as b in 37.5%"
+    assert (second["truth"], second["answer"]) == (1, 0)
+    assert [item["id"] for item in second["items"]] == [2]

@@ -141,3 +141,15 @@ def test_a_mistake_names_its_surest_wrong_decision() -> None:
     assert found[1]["about"] == "wrongly found c"
     sure = 1 / (1 + np.exp(-2))
     assert [found[k]["probability"] for k in (0, 1)] == pytest.approx([sure, sure])
+
+
+def test_each_tags_mistakes_have_a_gallery() -> None:
+    """b is missed twice, c is wrongly found once; the most frequent comes first."""
+    task = TaggingTask(TagOptions(), SCHEMA)
+    logits = np.array([[9.0, -2, 1], [9.0, -1, -2], [9.0, 3, -2]], np.float32)
+    predictions = task.predict({"logits": logits}, [SampleMeta(n, f"{n}") for n in range(3)], {})
+    records = [task.score_prediction(prediction, ["a", "b"]) for prediction in predictions]
+    galleries = [s for s in task.report_sections(records, {}) if s["kind"] == "gallery"][1:]
+    assert [gallery["title"] for gallery in galleries] == ["Missed: b", "Wrongly found: c"]
+    assert [{item["id"] for item in gallery["items"]} for gallery in galleries] == [{0, 1}, {0}]
+    assert [gallery["note"] for gallery in galleries] == ["In 2 samples.", "In 1 sample."]

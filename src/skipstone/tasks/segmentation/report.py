@@ -22,6 +22,8 @@ from skipstone.tasks.segmentation.metrics import (
 
 #: Images per gallery; the best are at most a third.
 WORST, BEST = 12, 6
+#: Cells of the confusion matrix with a gallery, and images in each of them, at most.
+MAX_CELLS, MAX_CELL_ITEMS = 10, 2
 
 
 def mask_sections(
@@ -43,6 +45,8 @@ def mask_sections(
             "title": "Confusion of pixels",
             "classes": list(names),
             "matrix": matrix.astype(int).tolist(),
+            "cells": _collect_cells(names, matrix, scored),
+            "unit": "pixels",
         },
         confused_pairs_block(names, matrix, "pixels"),
         _pictures("Worst images", worst, names, "lowest mean IoU first"),
@@ -55,6 +59,33 @@ def mask_sections(
         },
         postprocessing_block(post, ["fully connected CRF", _refinement(post)]),
     ]
+
+
+def _collect_cells(
+    names: Sequence[str], matrix: np.ndarray, rows: Sequence[Record]
+) -> list[Mapping[str, Any]]:
+    """The images with the most pixels in each cell of the confusion matrix, off its diagonal; the
+    cell with the most pixels first."""
+    size = len(names)
+    wrong = np.where(np.eye(size, dtype=bool), 0, matrix).ravel()
+    collected: list[Mapping[str, Any]] = []
+    for place in np.argsort(-wrong, kind="stable")[: min(MAX_CELLS, int((wrong > 0).sum()))]:
+        i, j = divmod(int(place), size)
+        pixels = [dict(zip(row["cells"], row["counts"], strict=True)).get(place, 0) for row in rows]
+        most = np.argsort(-np.array(pixels), kind="stable")[:MAX_CELL_ITEMS]
+        items = [
+            gallery_item(
+                rows[n],
+                f"{names[i]} predicted as {names[j]} in {pixels[n] / rows[n]['pixels']:.1%}",
+                names[i],
+                names[j],
+                float(rows[n]["correct"]),
+            )
+            for n in most
+            if pixels[n]
+        ]
+        collected.append({"truth": i, "answer": j, "items": items})
+    return collected
 
 
 def _refinement(post: Mapping[str, Any]) -> str:

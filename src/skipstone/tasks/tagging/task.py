@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from skipstone.core.errors import DataError
+from skipstone.core.formatting import pluralize
 from skipstone.data.samples import SampleMeta
 from skipstone.tasks import metrics as figures
 from skipstone.tasks.base import (
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from skipstone.data.manifest import Manifest
     from skipstone.models.losses import Criterion
 
+#: Kinds of mistakes with a gallery of their own, and samples in each of them, at most.
+MAX_TAG_GALLERIES, MAX_TAG_ITEMS = 8, 4
 #: positives that the pooled curve counts as
 PRIOR_POSITIVES = 10.0
 #: candidates, evenly spaced in logit from 0.0025 to 0.9975
@@ -309,8 +312,29 @@ class TaggingTask(LabelTask):
                 "note": f"The {len(worst)} worst of {len(wrong):,} samples with a wrong tag; the "
                 "probability is that of the most confident wrong decision, which is named.",
             },
+            *self._list_tag_galleries(wrong),
             reliability_block(self._reliability(table)),
             postprocessing_block(post),
+        ]
+
+    def _list_tag_galleries(self, wrong: Sequence[Record]) -> list[Mapping[str, Any]]:
+        """A gallery per tag and kind of mistake: samples in which it was missed, or wrongly found;
+        the most frequent first."""
+        mistakes: dict[tuple[str, str], list[Record]] = {}
+        for record in wrong:
+            truth, label = set(record["target"]), set(record["label"])
+            for title, names in (("Missed", truth - label), ("Wrongly found", label - truth)):
+                for name in names:
+                    mistakes.setdefault((title, name), []).append(record)
+        order = sorted(mistakes, key=lambda kind: (-len(mistakes[kind]), kind))[:MAX_TAG_GALLERIES]
+        return [
+            {
+                "kind": "gallery",
+                "title": f"{title}: {name}",
+                "items": list(map(self._describe_mistake, mistakes[title, name][:MAX_TAG_ITEMS])),
+                "note": f"In {pluralize(len(mistakes[title, name]), 'sample')}.",
+            }
+            for title, name in order
         ]
 
     # -- columns of a table of records -------------------------------------------------------------
