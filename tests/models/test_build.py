@@ -11,12 +11,14 @@ from skipstone.core.errors import DamagedError, UsageError
 from skipstone.core.registry import BACKBONES
 from skipstone.core.specs import BackboneSpec
 from skipstone.inference.restore import restore_input, restore_network
+from skipstone.inputs.base import FeatureSpec
 from skipstone.models.build import (
     build_network,
     check_tensors_fit,
     export_tensors,
     find_least_side,
     load_tensors,
+    reject_small_images,
 )
 from tests.small_bundles import small_bundle
 
@@ -115,3 +117,12 @@ def test_the_least_side_is_found_by_trying(kernel: int, least: int | None) -> No
     network = torch.nn.Conv2d(3, 4, kernel)
     assert find_least_side(network, 3) == least  # type: ignore[arg-type]
     assert not next(network.parameters()).is_meta
+
+
+def test_images_that_are_too_small_are_refused_with_the_least_size() -> None:
+    head = small_bundle().arch.head
+    arch = Arch(ComponentConfig("timm/inception_v3", {}), head)
+    emits = FeatureSpec("image", 3)
+    with pytest.raises(UsageError, match="at least 75 x 75 pixels, and these have 64 x 64"):
+        reject_small_images(arch, emits, 64)
+    reject_small_images(arch, emits, 75)

@@ -148,17 +148,37 @@ def check_tensors_fit(
         )
 
 
+def takes_images(backbone: nn.Module, channels: int, side: int) -> bool:
+    """Whether a backbone on the meta device takes square images of this side."""
+    try:
+        backbone(torch.zeros(1, channels, side, side, device="meta"))
+    except Exception:  # networks raise anything for too small images
+        return False
+    return True
+
+
+def reject_small_images(arch: Arch, emits: FeatureSpec, side: int) -> None:
+    """UsageError that names the least size if the network takes larger square images only."""
+    with on_meta():
+        backbone, _ = build_backbone_and_head(arch, emits)
+    if takes_images(backbone.eval(), emits.channels, side):
+        return
+    least = find_least_side(backbone, emits.channels)
+    if least is not None and least > side:
+        raise UsageError(
+            f"{arch.name} takes images of at least {least} x {least} pixels, and these have "
+            f"{side} x {side}.",
+            hint=f"Choose --size {least} or more, or another --model.",
+        )
+
+
 def find_least_side(backbone: Backbone, channels: int, most: int = 1024) -> int | None:
     """The least side of square images that the backbone takes, found on the meta device; None if it
     is more than `most`."""
     twin = copy.deepcopy(backbone).to("meta").eval()
 
     def takes(side: int) -> bool:
-        try:
-            twin(torch.zeros(1, channels, side, side, device="meta"))
-        except Exception:  # networks raise anything for too small images
-            return False
-        return True
+        return takes_images(twin, channels, side)
 
     fails, least = 0, 1
     while not takes(least):

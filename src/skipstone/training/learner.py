@@ -6,7 +6,6 @@ architecture, so nothing after this knows the difference.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -33,9 +32,9 @@ from skipstone.evaluation.scores import require_readable
 from skipstone.inference.backends.torch_backend import TorchRuntime, torch_threads
 from skipstone.inference.predictor import Predictor, Runtime
 from skipstone.inputs.augmentation_options import AugmentationOptions
-from skipstone.inputs.base import Input, Resizable, SparseFeatures
+from skipstone.inputs.base import Input, SparseFeatures
 from skipstone.models.backbone import ClosedFormProblem, FeatureBackbone
-from skipstone.models.build import build_network, find_least_side, load_tensors
+from skipstone.models.build import build_network, load_tensors
 from skipstone.models.checkpoint_loading import ReportWriter, WeightReport
 from skipstone.models.network import Network
 from skipstone.models.weights import load_weights
@@ -87,16 +86,15 @@ def train_by_gradient(plan: TrainPlan, run: RunFolder, cache: RecordCache) -> Tr
         plan.vectors.fill_embedding(network, module, seed=plan.seed)
     loader = training_loader(plan, cache)
     features = FeatureCache(loader, run, plan.to_json()) if plan.recipe.feature_cache else None
-    with _explain_small_images(plan, network):
-        result = fit(
-            network,
-            task=plan.task,
-            loader=features or loader,
-            evaluate=_make_evaluate(plan, cache, run, features),
-            options=plan.recipe,
-            run=run,
-            evaluation_rows=len(plan.manifest.rows_with_role("val")),
-        )
+    result = fit(
+        network,
+        task=plan.task,
+        loader=features or loader,
+        evaluate=_make_evaluate(plan, cache, run, features),
+        options=plan.recipe,
+        run=run,
+        evaluation_rows=len(plan.manifest.rows_with_role("val")),
+    )
     return TrainOutput(network, plan.arch, result)
 
 
@@ -110,25 +108,6 @@ def _load_initial_weights(network: Network, plan: TrainPlan, run: RunFolder) -> 
         task_record=task_record(plan.manifest.task, plan.task),
         write_report=_journal_weights(run),
     )
-
-
-@contextlib.contextmanager
-def _explain_small_images(plan: TrainPlan, network: Network) -> Iterator[None]:
-    """A UsageError with the least size for a network that fails because its images are too small."""
-    try:
-        yield
-    except (RuntimeError, AssertionError):
-        if not isinstance(plan.input, Resizable):
-            raise
-        side = plan.input.get_resolution()
-        least = find_least_side(network.backbone, plan.input.feature_spec().channels)
-        if least is None or least <= side:
-            raise
-        raise UsageError(
-            f"{plan.arch.name} takes images of at least {least} x {least} pixels, and these have "
-            f"{side} x {side}.",
-            hint=f"Choose --size {least} or more, or another --model.",
-        ) from None
 
 
 def _journal_weights(run: RunFolder) -> ReportWriter:

@@ -8,6 +8,7 @@ parent changes is in `finetune`.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -49,8 +50,12 @@ from skipstone.datasets.unreadable import (
     to_csv,
 )
 from skipstone.inputs.augmentation_options import AugmentationOptions
-from skipstone.inputs.base import Input, make_input_record
-from skipstone.models.build import check_backbone_accepts, check_head_needs
+from skipstone.inputs.base import Input, Resizable, make_input_record
+from skipstone.models.build import (
+    check_backbone_accepts,
+    check_head_needs,
+    reject_small_images,
+)
 from skipstone.models.text_backbone_options import VectorOptions
 from skipstone.tasks.base import Task, task_record
 from skipstone.text.word_vectors import WordVectors, load_word_vectors
@@ -344,6 +349,9 @@ def _check_plan(plan: TrainPlan, settings: Settings, *, chosen_for_user: bool) -
             "--feature-cache computes frozen stages before samples are mixed, and MixUp or CutMix is on.",
             hint="Leave one of them out.",
         )
+    if isinstance(plan.input, Resizable):
+        with contextlib.suppress(Refusal):  # images of different sizes
+            reject_small_images(plan.arch, plan.input.feature_spec(), plan.input.get_resolution())
 
 
 def check_input_hashes(plan: TrainPlan, run: RunFolder) -> None:
