@@ -89,12 +89,12 @@ PROGRAMS: dict[str, Nodes] = {
 }
 
 
-def _program(nodes: Nodes) -> bytes:
+def _program(nodes: Nodes, output: Any = None) -> bytes:
     graph = helper.make_graph(
         nodes,
         "bomb",
         [helper.make_tensor_value_info("x", FLOAT, ["n", 1, 4, 4])],
-        [helper.make_tensor_value_info("y", FLOAT, None)],
+        [output or helper.make_tensor_value_info("y", FLOAT, None)],
         [
             _numbers("many", INT64, 1 << 18, 1 << 9),
             _numbers("far", FLOAT, 4e9),
@@ -160,6 +160,24 @@ def test_a_constant_lies_in_the_weights(data: str) -> None:
     xml = f'<net><layers><layer name="c" type="Const" version="opset1"><data {data}/></layer>'
     with pytest.raises(SkipstoneError, match="does not lie in its weights"):
         OpenVinoRuntime(f"{xml}</layers></net>".encode(), bytes(64)).run(X)
+
+
+@pytest.mark.parametrize(
+    ("node", "output"),
+    [
+        (
+            _node("Cast", "x", "y", to=TensorProto.STRING),
+            helper.make_tensor_value_info("y", TensorProto.STRING, None),
+        ),
+        (
+            _node("SequenceConstruct", "x x", "y"),
+            helper.make_tensor_sequence_value_info("y", FLOAT, None),
+        ),
+    ],
+)
+def test_outputs_that_are_no_numbers_are_one_sentence(node: Any, output: Any) -> None:
+    with pytest.raises(SkipstoneError, match=r"not numbers|does not run"):
+        OnnxRuntime(_program([node], output)).run(X)
 
 
 def test_the_memory_limit_is_lifted_again() -> None:

@@ -122,7 +122,10 @@ _limit = _MemoryLimit()
 @contextlib.contextmanager
 def limit_memory() -> Iterator[None]:
     """Run a program's code with at most MAX_ANSWER_BYTES more; beyond, its runtime fails with an
-    error, or this is a DamagedError. No limit where the system has none (macOS)."""
+    error, or this is a DamagedError. No limit where the system has none (macOS).
+
+    The limit is that of the process, so other threads share it; the previous one is restored when
+    the last program has ended. A subprocess per answer would cost more than a small network."""
     if sys.platform != "linux":
         yield
         return

@@ -35,6 +35,11 @@ class OnnxRuntime:
                 )
         except Exception as error:  # its exceptions share no base class of their own
             raise DamagedError(f"ONNX Runtime cannot load the program: {error}") from error
+        for output in self._session.get_outputs():
+            if not output.type.startswith("tensor(") or output.type == "tensor(string)":
+                raise DamagedError(
+                    f"the ONNX program's output {output.name!r} is a {output.type}, not numbers."
+                )
         self.name = "onnxruntime-f32"
         self._threads = threads
         self._outputs = [output.name for output in self._session.get_outputs()]
