@@ -132,7 +132,9 @@ class TrainOptions:
     )
     channels_last: bool | None = option(None, help="memory layout of images (default: as timed)")
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, mps")
-    threads: int | None = option(None, range=int_range(1), help="CPU threads (default: all cores)")
+    threads: int | None = option(
+        None, range=int_range(1, 1024), help="CPU threads (default: all cores)"
+    )
     checkpoint_every: int | None = option(
         None,
         range=int_range(1),
