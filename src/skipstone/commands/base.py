@@ -98,6 +98,13 @@ RuntimeName = Annotated[
         "auto: the bundle's default"
     ),
 ]
+MaxBad = Annotated[
+    str | None,
+    Argument(
+        "refuse to score if more files than this share (1%, 0.01) or number (12) cannot be read",
+        metavar="SHARE",
+    ),
+]
 MovedData = Annotated[
     Path | str | None, Argument("where the training data is now, if it has moved")
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from skipstone.commands.base import (
     Argument,
     Command,
+    MaxBad,
     Output,
     Seed,
     command_function,
@@ -38,6 +39,7 @@ def compare(
     out: Annotated[
         Path | str | None, Argument("write a page, compare.html, into this folder", metavar="DIR")
     ] = None,
+    max_bad: MaxBad = None,
     **options: Annotated[Any, Argument("how to read `data`, such as text_column='body'")],
 ) -> CompareResult:
     """Compare models: score, latency, size, parameters and MACs.
@@ -52,6 +54,7 @@ def compare(
         seed=seed,
         latency_seconds=latency_seconds,
         out=to_path(out),
+        max_bad=max_bad,
         settings=options,
     )
 

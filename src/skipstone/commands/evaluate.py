@@ -8,6 +8,7 @@ from skipstone.commands.base import (
     Argument,
     Command,
     DataPath,
+    MaxBad,
     ModelPath,
     Output,
     ReadingOptions,
@@ -32,6 +33,7 @@ def evaluate(
     ] = None,
     runtime: RuntimeName = "auto",
     seed: Seed = 0,
+    max_bad: MaxBad = None,
     **options: ReadingOptions,
 ) -> EvaluateResult:
     """Score a model on labelled data.
@@ -41,7 +43,13 @@ def evaluate(
     from skipstone.workflows.answer import evaluate as evaluate_model
 
     return evaluate_model(
-        to_path(model), to_path(data), split=split, runtime=runtime, seed=seed, settings=options
+        to_path(model),
+        to_path(data),
+        split=split,
+        runtime=runtime,
+        seed=seed,
+        max_bad=max_bad,
+        settings=options,
     )
 
 

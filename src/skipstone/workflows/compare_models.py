@@ -34,6 +34,7 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.datasets.leakage import warn_of_leakage
+from skipstone.datasets.unreadable import limit_unreadable
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.golden_outputs import Goldens, compare_outputs
@@ -212,6 +213,7 @@ def compare(
     seed: int = 0,
     latency_seconds: float = 8.0,
     out: str | Path | None = None,
+    max_bad: str | None = None,
     settings: dict[str, Any] | None = None,
 ) -> CompareResult:
     """Models side by side; trained ones on `data`, or else by their stored metrics.
@@ -219,9 +221,11 @@ def compare(
     Args:
         models: runs, bundles, or names of untrained models (see: skipstone models).
         out: a folder for the page compare.html.
+        max_bad: rows of `data` that may be unreadable, as `LoadOptions.max_bad`; None for any.
         settings: how `data` is read (`choose_text_column`, `masks`, ...).
 
     Raises:
+        DataError: more rows of `data` than `max_bad` cannot be read.
         UsageError: unknown model; or settings for reading data without `data`.
     """
     all_settings = Settings(settings)
@@ -233,7 +237,7 @@ def compare(
     page = None if out is None else choose_output_folder(out, default="compare") / COMPARE_PAGE
     opened = [_find(name) for name in models]
     manifest = None if data is None else _read(Path(data), options)
-    scores = _score_all(opened, manifest, str(data), seed)
+    scores = _score_all(opened, manifest, str(data), seed, max_bad)
     timed = _time_all(opened, seed, latency_seconds)
     rows = []
     latencies = {row.pop("name"): row for row in timed.to_json()["rows"]}
@@ -360,7 +364,7 @@ def _read(data: Path, options: ReadOptions) -> Manifest:
 
 
 def _score_all(
-    models: list[_Model], manifest: Manifest | None, data: str, seed: int
+    models: list[_Model], manifest: Manifest | None, data: str, seed: int, max_bad: str | None
 ) -> list[_Score]:
     """The score of each model on the manifest; without one, the stored scores."""
     if manifest is None:
@@ -371,7 +375,7 @@ def _score_all(
         if model.folder is None:
             rows.append((None, None, None, None))
             continue
-        task, evaluation = _evaluate(model, manifest)
+        task, evaluation = _evaluate(model, manifest, max_bad)
         metric = headline_metric(task)
         value = interval(metric, evaluation.records, task, evaluation.groups, seed)
         difference = None
@@ -398,10 +402,11 @@ def _stored_score(model: _Model) -> _Score:
         ) from None
 
 
-def _evaluate(model: _Model, manifest: Manifest) -> tuple[Task, Evaluation]:
+def _evaluate(model: _Model, manifest: Manifest, max_bad: str | None) -> tuple[Task, Evaluation]:
     task = restore_task(model.bundle)
     predictor = Predictor(restore_input(model.bundle), model.open(), task, dict(model.bundle.post))
     evaluation = predictor.evaluate(manifest)
+    limit_unreadable(evaluation, len(manifest), max_bad)
     if lost := evaluation.failures:
         events.emit_warning(
             f"{len(lost):,} of {len(manifest):,} rows of {manifest.root} cannot be read and are not "
