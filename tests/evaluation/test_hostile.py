@@ -46,7 +46,7 @@ def imported(bare: Path, exported: Path) -> None:
 @pytest.fixture
 def no_script(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script is another process, and has a test of its own below."""
-    monkeypatch.setattr(fresh, "supports_standalone", lambda *_: False)
+    monkeypatch.setattr(fresh, "find_script_program", lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_script(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script is another process; `tests/pipelines/test_segment.py` has it."""
-    monkeypatch.setattr(fresh, "supports_standalone", lambda *_: False)
+    monkeypatch.setattr(fresh, "find_script_program", lambda *_: None)
 
 
 def test_an_untouched_bundle_answers(source: Path) -> None:

@@ -307,7 +307,7 @@ def test_the_script_is_held_to_what_its_program_is(
 
     def problem(near_ties: int, tolerance: Tolerance) -> str:
         row = {"tolerance": dataclasses.asdict(tolerance), "flips": 0, "near_ties": near_ties}
-        return fresh._check_script(bare, goldens, row)
+        return fresh._check_script(bare, goldens, "onnxruntime-f32", row)
 
     assert problem(1, FLOAT32_TOLERANCE) == ""
     assert "1 of 16 predictions differ" in problem(0, FLOAT32_TOLERANCE)

@@ -44,7 +44,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def no_script(monkeypatch: pytest.MonkeyPatch) -> None:
     """The script is another process; `tests/pipelines/test_text.py` has it."""
-    monkeypatch.setattr(fresh, "supports_standalone", lambda *_: False)
+    monkeypatch.setattr(fresh, "find_script_program", lambda *_: None)
 
 
 @pytest.mark.parametrize("model", SMALL)

@@ -26,12 +26,13 @@ from skipstone.bundle.locate import resolve_bundle
 from skipstone.core import events
 from skipstone.core.errors import DamagedError, SkipstoneError, UsageError
 from skipstone.core.strict_json import JsonFields
-from skipstone.inference.export.script import SCRIPT_PROGRAM, run_script, supports_standalone
+from skipstone.inference.export.script import SCRIPT_PROGRAM, find_script_program, run_script
 from skipstone.inference.golden_outputs import (
     Goldens,
     compare_outputs,
     input_digest,
     meaning_digests,
+    predict_goldens,
     prediction_fields,
     runtime_versions,
 )
@@ -221,9 +222,8 @@ def run_checks(folder: Path) -> Iterator[Row]:
     for program in (network, *programs.by_name.values()):
         rows[program.name] = row = _check_runtime(folder, goldens, program)
         yield row
-    if supports_standalone(goldens.bundle, programs):
-        program_row = rows[SCRIPT_PROGRAM]
-        yield _guarded(SCRIPT, lambda: _check_script(folder, goldens, program_row))[0]
+    if (name := find_script_program(goldens.bundle, programs)) is not None:
+        yield _guarded(SCRIPT, lambda: _check_script(folder, goldens, name, rows[name]))[0]
 
 
 def _guarded(name: str, make: Callable[[], Any]) -> tuple[Row, Any]:
@@ -391,16 +391,23 @@ def _is_close_ranked(before: list[Any], after: list[Any], tolerance: Tolerance) 
     )
 
 
-def _check_script(folder: Path, goldens: Goldens, program_row: Row) -> str:
+def _check_script(folder: Path, goldens: Goldens, name: str, program_row: Row) -> str:
     """Check the predictions of the script, in a process that cannot import skipstone and torch.
 
-    The script runs the program of `program_row` and has its tolerance: as many predictions may
-    differ as there. Numbers may differ within the tolerance, names and sizes may not.
+    The script runs the program `name` of `program_row` and has its tolerance: as many predictions
+    may differ as there. Numbers may differ within the tolerance, names and sizes may not. Another
+    program than the float32 one is compared with its own predictions in this process.
     """
-    predictions = run_script(folder, goldens.sources)
-    excused = program_row.get("flips", 0) + program_row.get("near_ties", 0)
+    predictions = run_script(folder, goldens.sources, name)
+    expected = goldens.record["predictions"]
     tolerance = Tolerance(**program_row["tolerance"])
-    return _compare_fields(goldens.record["predictions"], predictions, tolerance, excused)
+    if name != SCRIPT_PROGRAM:
+        predictor = goldens.make_predictor(open_runtime(folder, goldens.bundle, name))
+        expected = prediction_fields(
+            predictor, predict_goldens(predictor, goldens.sources, batch_size=1)
+        )
+    excused = program_row.get("flips", 0) + program_row.get("near_ties", 0)
+    return _compare_fields(expected, predictions, tolerance, excused)
 
 
 def _finite(value: float) -> float:

@@ -30,11 +30,12 @@ from skipstone.core.errors import DamagedError, Refusal
 from skipstone.core.registry import INPUTS, TASKS
 from skipstone.data.sources import Inline
 from skipstone.inference.backends.onnx_check import check_onnx
+from skipstone.inference.backends.openvino_check import check_ir
 from skipstone.inference.export.onnx_export import ONNX_FILE, export_onnx, program_metadata
 from skipstone.inference.programs import Programs, load_program_files, read_programs
 from skipstone.inference.restore import input_dependent_postprocessing, restore_input
 
-#: The program that the script runs.
+#: The program that the script runs, where the bundle has it.
 SCRIPT_PROGRAM = "onnxruntime-f32"
 _HEADER = '''\
 #!/usr/bin/env python3
@@ -82,6 +83,7 @@ def write_openvino(path: Path | str, out: Path | str, names: Sequence[str]) -> P
         if stem not in stems:
             stems[stem] = str(program.settings.get("floats", "f32"))
             files = load_program_files(folder, program)
+            check_ir(files["model"], files["weights"])
             storage.write_bytes(out / f"{stem}.xml", files["model"])
             storage.write_bytes(out / f"{stem}.bin", files["weights"])
     first = "model-int8" if "model-int8" in stems else "model"
@@ -105,14 +107,29 @@ def example_file_names(bundle: Bundle) -> list[str]:
     return list(INPUTS[bundle.input["name"]].example_names)
 
 
-def supports_standalone(bundle: Bundle, programs: Programs) -> bool:
-    """Whether the stand-alone script of this bundle can be written without exporting first."""
-    parts = _decoding(bundle), TASKS[bundle.task["name"]].standalone
-    return (
-        SCRIPT_PROGRAM in programs.by_name
-        and None not in parts
-        and not input_dependent_postprocessing(bundle)
-    )
+def find_script_program(bundle: Bundle, programs: Programs) -> str | None:
+    """The program that the stand-alone script of this bundle runs: ONNX Runtime's, or else the
+    default one of OpenVINO, as of a shrunk model. None if no script can be written without
+    exporting first."""
+    default = programs.by_name.get(programs.default)
+    if explain_missing_script(bundle):
+        return None
+    if SCRIPT_PROGRAM in programs.by_name:
+        return SCRIPT_PROGRAM
+    return default.name if default is not None and default.runtime == "openvino" else None
+
+
+def explain_missing_script(bundle: Bundle) -> str:
+    """Why this bundle has no stand-alone script, as a clause; "" if it has one."""
+    parts = {
+        f"the input {bundle.input['name']!r}": _decoding(bundle),
+        f"the task {bundle.task['name']!r}": TASKS[bundle.task["name"]].standalone,
+    }
+    for kind, target in parts.items():
+        if target is None:
+            return f"{kind} has no stand-alone form"
+    steps = input_dependent_postprocessing(bundle)
+    return f"it cannot do this model's post-processing ({', '.join(steps)})" if steps else ""
 
 
 def build_script(bundle: Bundle, program: str = "model.onnx") -> str:
@@ -120,11 +137,10 @@ def build_script(bundle: Bundle, program: str = "model.onnx") -> str:
     stand-alone form."""
     from importlib.metadata import version
 
-    task = TASKS[bundle.task["name"]]
-    decode, decoding = _part(_decoding(bundle), f"input {bundle.input['name']!r}")
-    answer, answering = _part(task.standalone, f"task {task.name!r}")
-    if steps := input_dependent_postprocessing(bundle):
-        raise Refusal(f"it cannot do this model's post-processing ({', '.join(steps)}).")
+    if reason := explain_missing_script(bundle):
+        raise Refusal(f"{reason}.")
+    decode, decoding = _part(_decoding(bundle))
+    answer, answering = _part(TASKS[bundle.task["name"]].standalone)
     modules = list(dict.fromkeys([*decoding, *answering, "skipstone.inference.export.script_main"]))
     call = f'if __name__ == "__main__":\n    raise SystemExit(main({decode}, {answer}))\n'
     parts = [*map(_body, modules), call]
@@ -141,14 +157,23 @@ def build_script(bundle: Bundle, program: str = "model.onnx") -> str:
     return text
 
 
-def run_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str, Any]]:
+def run_script(
+    folder: Path, sources: Sequence[Inline], program: str = SCRIPT_PROGRAM
+) -> list[dict[str, Any]]:
     """The script's predictions, from a process that cannot import skipstone or torch.
+
+    Args:
+        program: of `find_script_program`.
 
     Returns its rows without their paths. DamagedError if the script fails.
     """
+    is_onnx = program == SCRIPT_PROGRAM
     with scratch_folder() as temporary:
-        script = write_standalone(folder, Path(temporary, "script"))
-        assert script is not None, "the caller has checked can_stand_alone"
+        out = Path(temporary, "script")
+        script = (
+            write_standalone(folder, out) if is_onnx else write_openvino(folder, out, [program])
+        )
+        assert script is not None, "the caller has checked that there is a script"
         files = []
         for number, source in enumerate(sources):
             file = Path(temporary, f"{number:03d}{Path(source.name).suffix}")
@@ -157,7 +182,7 @@ def run_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str, Any]]:
             files.append(str(file))
         process = subprocess.run(
             [sys.executable, "-I", "-c", _ISOLATED, str(script), "--json", *files],
-            input=json.dumps(sys.path),
+            input=json.dumps([sys.path, "openvino" if is_onnx else "onnxruntime"]),
             capture_output=True,
             text=True,
             check=False,
@@ -175,8 +200,8 @@ def run_script(folder: Path, sources: Sequence[Inline]) -> list[dict[str, Any]]:
 #: Runs the script with every package blocked that its header does not list.
 _ISOLATED = """
 import json, runpy, sys
-sys.path[:] = json.load(sys.stdin)
-for name in ("skipstone", "torch", "torchvision", "timm", "onnx", "openvino", "safetensors"):
+sys.path[:], other = json.load(sys.stdin)
+for name in ("skipstone", "torch", "torchvision", "timm", "onnx", other, "safetensors"):
     sys.modules[name] = None
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -188,10 +213,9 @@ def _decoding(bundle: Bundle) -> str | None:
     return restore_input(bundle).standalone_decoder
 
 
-def _part(target: str | None, kind: str) -> tuple[str, list[str]]:
+def _part(target: str | None) -> tuple[str, list[str]]:
     """The function's name, its module, and before it the modules that this imports, in order."""
-    if target is None:
-        raise Refusal(f"the {kind} has no stand-alone form.")
+    assert target is not None, "explain_missing_script has checked"
     module, _, function = target.partition(":")
     return function, [*_own_imports(module), module]
 
