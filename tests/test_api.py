@@ -18,6 +18,8 @@ from skipstone.commands.base import find_commands
 from skipstone.core.errors import UsageError
 from skipstone.core.events import use_listener
 from skipstone.core.settings import known_settings
+from skipstone.evaluation.parity import Verification
+from skipstone.workflows.export_and_verify import ExportResult, VerifyResult
 from tests.photos import make_photo, save_photo
 from tests.small_bundles import CLASSES, write_small
 
@@ -146,11 +148,25 @@ def test_a_table_in_memory_gives_its_paths(model: Path, photos: Path) -> None:
 def test_results_are_tables(model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = skipstone.predict(model, photos)
     scores = skipstone.evaluate(model, photos)
-    for result in (answers, scores, skipstone.list_models(), skipstone.audit(photos)):
+    sizes = ExportResult(Path("out"), {"model.onnx": 10, "predict.py": 5}, None)
+    row = {"max_difference": 0.1, "flips": 0, "near_ties": 1, "n": 16}
+    checks = VerifyResult(
+        Verification.from_rows([{"name": "torch-f32", "ok": True, "problem": "", **row}])
+    )
+    for result in (
+        answers,
+        scores,
+        sizes,
+        checks,
+        skipstone.list_models(),
+        skipstone.audit(photos),
+    ):
         page = result._repr_html_()
         assert page.startswith(f"<p><b>{type(result).__name__}</b></p><table><tr><th>")
         assert page.count("<tr>") == min(len(result.table_rows()), 20) + 1
     assert "<td>accuracy</td>" in scores._repr_html_()
+    assert sizes.table_rows()[0] == {"file": "model.onnx", "bytes": 10}
+    assert checks.table_rows() == [{"check": "torch-f32", "ok": True, **row, "problem": ""}]
     fake = SimpleNamespace(DataFrame=lambda rows: rows)
     monkeypatch.setitem(sys.modules, "pandas", fake)
     assert [row["path"] for row in answers.to_frame()] == [

@@ -94,6 +94,9 @@ def test_export_never_overwrites(classified: Trained, tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == {*programs, "model.json", "predict.py"}
     before = tree(out)
     again = ask("export", classified.run, "--to", "openvino", "--out", out)
+    assert again.code == 0
+    assert "finished already" in again.value["finished"]
+    again = ask("export", classified.run, "--to", "onnx", "--out", out)
     assert again.code == 2
     assert "nothing is overwritten" in again.value["error"]
     assert tree(out) == before

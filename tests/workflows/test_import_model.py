@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import skipstone
 from skipstone.bundle.format import Bundle
-from skipstone.core.errors import DataError, UsageError
+from skipstone.core.errors import DataError, FinishedAlready, UsageError
 from skipstone.image.decode import decode_pixels
 from skipstone.image.input import make_image_input
 from skipstone.image.options import ImageOptions
@@ -182,3 +182,38 @@ def test_pictures_are_prepared_as_timm_prepares_them(name: str, shape: tuple[int
     )
     other = input.preprocessing_module()({"image": torch.from_numpy(squashed)[None]})[0]
     assert float((other - theirs).abs().mean()) > 4 * float((ours - theirs).abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"mean": "0.5,0.5,0.5"}, "--std None is not valid"),
+        ({"mean": "0.5", "std": "0.2"}, "--mean has 1 and --std 1 numbers"),
+        ({"mean": "0.5,x,0.5", "std": "0.2,0.2,0.2"}, "--mean 0.5,x,0.5 is not valid"),
+        ({"mean": "0.5,0.5,0.5", "std": "0.2,0,0.2"}, "--std 0.2,0,0.2 is not valid"),
+        ({"mean": "0.5,0.5,0.5", "std": "0.2,0.2,0.2", "normalize": "half"}, "--normalize too"),
+    ],
+)
+def test_numbers_of_pixels_are_checked(
+    given: dict[str, str], words: str, weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        skipstone.import_weights(
+            weights / "resnet20.pth",
+            model="resnet20",
+            classes=weights / "classes.txt",
+            out=tmp_path / "new",
+            **given,
+        )
+
+
+def test_imagenets_numbers_are_imagenet(imported: Path, weights: Path, tmp_path: Path) -> None:
+    """A mean and a deviation give what their name gives, and the same command says so."""
+    words = {"model": "resnet20", "classes": weights / "classes.txt", "out": tmp_path / "new"}
+    numbers = {"mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225"}
+    result = skipstone.import_weights(weights / "resnet20.pth", **words, **numbers)
+    assert result.verification.ok
+    states = [Bundle.load(folder).input["state"] for folder in (imported, tmp_path / "new")]
+    assert states[0] == states[1]
+    with pytest.raises(FinishedAlready):
+        skipstone.import_weights(weights / "resnet20.pth", **words, **numbers)

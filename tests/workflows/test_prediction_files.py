@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from skipstone.workflows.prediction_files import write_prediction_table
+from skipstone.workflows.prediction_files import render_prediction_table
 
 LABELS = ["red", "a;b", "x=1", 'say "no"', " blank", "two\nlines", ";", '"', "grün"]
 
@@ -31,7 +31,7 @@ def unquote(text: str) -> str:
 
 
 def write_and_read(path: Path, **fields: Any) -> dict[str, str]:
-    write_prediction_table(path, [{"path": "a.jpg", **fields}])
+    path.write_bytes(render_prediction_table([{"path": "a.jpg", **fields}]))
     (row,) = csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))
     return row
 

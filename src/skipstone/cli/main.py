@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from skipstone.core.errors import SkipstoneError, is_out_of_memory
+from skipstone.core.errors import FinishedAlready, SkipstoneError, is_out_of_memory
 
 if TYPE_CHECKING:
     from skipstone.cli.parser import ParsedCommand
@@ -69,6 +69,9 @@ def _run_and_report(arguments: list[str]) -> int:
             print(top_level_help(), end="")
             return 0 if arguments else 2
         return _run(parse_command_line(arguments))
+    except FinishedAlready as done:
+        print(json_text({"finished": done.message, "hint": done.hint}) if as_json else done)
+        return done.exit_code
     except SkipstoneError as error:
         return _report(error.message, error.hint, error.exit_code, as_json, debug)
     except KeyboardInterrupt:

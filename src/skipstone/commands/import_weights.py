@@ -45,6 +45,15 @@ def import_weights(
     out: Annotated[
         Path | str | None, Argument("folder of the new bundle (default: imported)", metavar="DIR")
     ] = None,
+    mean: Annotated[
+        str | None,
+        Argument(
+            "mean of each channel of pixels in 0..1, such as 0.49,0.48,0.45", metavar="NUMBERS"
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, Argument("standard deviation of each channel, with --mean", metavar="NUMBERS")
+    ] = None,
     **options: Annotated[
         Any,
         Argument("how pictures are prepared, such as size=32; all: `skipstone import --help`"),
@@ -64,9 +73,17 @@ def import_weights(
         classes=to_path(classes),
         task=task,
         out=to_path(out),
+        mean_and_std=(mean, std),
         settings=options,
         command=COMMAND.to_words(
-            weights=weights, model=model, classes=classes, task=task, out=out, **options
+            weights=weights,
+            model=model,
+            classes=classes,
+            task=task,
+            out=out,
+            mean=mean,
+            std=std,
+            **options,
         ),
     )
 

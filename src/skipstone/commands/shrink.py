@@ -18,6 +18,7 @@ from skipstone.commands.base import (
 )
 from skipstone.commands.rendering import make_metrics_table, make_receipt_table, print_verification
 from skipstone.core.registry import STEPS
+from skipstone.report.text_format import format_bytes
 
 if TYPE_CHECKING:
     from skipstone.compression.apply_plan import ShrinkResult
@@ -85,7 +86,23 @@ def print_result(result: ShrinkResult, output: Output) -> None:
     if result.verification is not None:
         print_verification(result.verification, output)
         output.print_line(f"Model:   {result.bundle}")
+        output.print_line(f"Holds:   {_describe_sizes(result)}")
         output.print_line(f"Next:    skipstone verify {shlex.quote(str(result.bundle))}", "bold")
+
+
+def _describe_sizes(result: ShrinkResult) -> str:
+    """What of the folder ships, and what remains in it for later steps."""
+    ships, default = (result.receipt["sizes"][name] for name in ("ships", "default"))
+    ships_text = f"{format_bytes(ships)} ship"
+    if default == "torch-f32":
+        return ships_text
+    from skipstone.bundle.format import WEIGHTS_FILE
+
+    weights = (Path(result.bundle) / WEIGHTS_FILE).stat().st_size
+    return (
+        f"{ships_text}, as `skipstone export` writes them; the folder also keeps "
+        f"{format_bytes(weights)} of float weights, for `shrink` and `train --from`"
+    )
 
 
 COMMAND = Command(

@@ -34,6 +34,7 @@ from skipstone.compression.receipt import (
 from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.core import events, storage
 from skipstone.core.errors import Interrupted, Refusal, SkipstoneError
+from skipstone.core.results import TableResult
 from skipstone.data.manifest import Manifest
 from skipstone.evaluation.parity import Verification, verify
 from skipstone.evaluation.scores import require_readable
@@ -48,8 +49,10 @@ FLOAT_RUNTIMES = ("openvino-f32", "openvino-bf16")
 
 
 @dataclass(frozen=True)
-class ShrinkResult:
-    """Args:
+class ShrinkResult(TableResult):
+    """The result of `shrink`; as a table, every metric before and after.
+
+    Args:
     bundle: the smaller model, or the original after a refusal.
     receipt: as `ShrinkReceipt.to_json` returns it; also in the new bundle, as receipt.json.
     verification: of the new bundle; None after a refusal.
@@ -69,6 +72,19 @@ class ShrinkResult:
         words = f"{'' if self.accepted else 'not '}accepted, {'' if self.proven else 'not '}proven"
         return f"ShrinkResult({words}: {self.bundle})"
 
+    def table_rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "metric": row["name"],
+                **{
+                    f"{when} {name}": row[when][name]
+                    for when in ("before", "after")
+                    for name in ("value", "low", "high")
+                },
+            }
+            for row in self.receipt["figures"]
+        ]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "bundle": str(self.bundle),
@@ -76,6 +92,17 @@ class ShrinkResult:
             "accepted": self.accepted,
             "proven": self.proven,
         }
+
+
+def load_result(bundle: Path) -> ShrinkResult:
+    """The result that a finished shrink left in `bundle`, verified again."""
+    receipt = storage.read_json(bundle / RECEIPT_FILE)
+    shutil.rmtree(_unfinished_steps(bundle), ignore_errors=True)  # of a killed process
+    return ShrinkResult(bundle, receipt, receipt["accepted"], receipt["proven"], verify(bundle))
+
+
+def _unfinished_steps(out: Path) -> Path:
+    return out.with_name(f"{out.name}.unfinished")
 
 
 class _TooMuchLost(Exception):
@@ -94,6 +121,7 @@ def shrink(
     out: Path,
     seed: int = 0,
     latency_seconds: float = 8.0,
+    origin: str = "",
 ) -> ShrinkResult:
     """Make the new bundle `out`, or keep `original`.
 
@@ -101,16 +129,17 @@ def shrink(
         original: a bundle folder.
         manifest: rows with their roles.
         max_drop: allowed drop in points of the headline metric.
+        origin: as for `storage.write_folder`.
 
     Raises:
         Refusal: the new bundle fails to verify, or a step does not support this model.
     """
-    unfinished = out.with_name(f"{out.name}.unfinished")
+    unfinished = _unfinished_steps(out)
     train_rows, val_rows, test_rows = (
         manifest.rows_with_role(role) for role in ("train", "val", "test")
     )
     try:
-        with storage.write_folder(out, must_be_new=True) as new:
+        with storage.write_folder(out, must_be_new=True, origin=origin) as new:
             work = StepContext(original, new, train_rows, val_rows, seed, unfinished=unfinished)
             receipt, verification = _make(work, plan, test_rows, max_drop, latency_seconds)
     except _TooMuchLost as lost:

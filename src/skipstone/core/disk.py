@@ -148,7 +148,27 @@ def open_to_write(path: Path, flags: int = 0) -> int:
     return descriptor
 
 
-def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+#: The extended attribute that holds which command wrote a file or folder.
+_ORIGIN = "user.skipstone.origin"
+
+
+def write_origin(path: Path, origin: str) -> None:
+    """Mark a file or folder with the key of the command that wrote it, where the system can: on
+    Linux, in most file systems. A copy has no mark."""
+    if origin and sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setxattr(path, _ORIGIN, origin.encode())
+
+
+def has_origin(path: Path, origin: str) -> bool:
+    """Whether `write_origin` marked it with this key."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return os.getxattr(path, _ORIGIN) == origin.encode()
+    return False
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview], origin: str = "") -> None:
     temporary = temporary_sibling(path)
     try:
         fault_injection_point("open", path)
@@ -161,6 +181,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        write_origin(temporary, origin)
         fault_injection_point("rename", path)
         temporary.replace(path)
         if not in_temporary_folder(path):

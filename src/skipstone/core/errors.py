@@ -4,6 +4,7 @@
     ├── UsageError (ValueError) exit code 2: an argument, an option or the data cannot be used
     │   ├── DataError           ... because of a file or a row of the data
     │   ├── WrongTypeError (TypeError) ... because a value has the wrong type
+    │   ├── FinishedAlready     exit code 0: ... because the same command wrote this output before
     │   └── MissingExtra        ... because an optional package is not installed
     ├── Refusal                 exit code 1: valid, but declined, with the reason
     ├── DamagedError            exit code 1: a stored file was changed or cut
@@ -48,6 +49,18 @@ class DataError(UsageError):
 
 class WrongTypeError(UsageError, TypeError):
     """A value from Python has a type that is not allowed."""
+
+
+class FinishedAlready(UsageError):
+    """The output exists, and the same command wrote it from the same files: nothing is to do."""
+
+    exit_code = 0
+
+    def __init__(self, out: object) -> None:
+        super().__init__(
+            f"{out} is finished already: the same command wrote it from the same files.",
+            hint="To make it again, remove it, or name another place with --out.",
+        )
 
 
 class MissingExtra(UsageError):

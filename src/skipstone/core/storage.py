@@ -32,6 +32,7 @@ from skipstone.core.disk import (
     fault_injection_point,
     fsync_folder,
     fsync_tree,
+    has_origin,
     open_regular,
     open_to_write,
     promote_content,
@@ -41,8 +42,9 @@ from skipstone.core.disk import (
     temporary_sibling,
     write_all,
     write_chunks,
+    write_origin,
 )
-from skipstone.core.errors import DamagedError, StorageError
+from skipstone.core.errors import DamagedError, FinishedAlready, StorageError
 from skipstone.core.strict_json import parse_json
 
 if TYPE_CHECKING:
@@ -51,9 +53,24 @@ if TYPE_CHECKING:
 # --- files ----------------------------------------------------------------------------------
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write `data` to `path`, durably and atomically. Raises StorageError."""
-    write_chunks(Path(path), [data])
+def write_bytes(path: Path | str, data: bytes, *, origin: str = "") -> None:
+    """Write `data` to `path`, durably and atomically. Raises StorageError.
+
+    Args:
+        origin: of `compute_origin`; the file is marked with it.
+    """
+    write_chunks(Path(path), [data], origin)
+
+
+def compute_origin(**identity: Any) -> str:
+    """The key of a command and of what it reads, by their names."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def refuse_finished(path: Path | str, origin: str) -> None:
+    """FinishedAlready if a command with this key wrote the file or folder."""
+    if has_origin(Path(path), origin):
+        raise FinishedAlready(path)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -246,7 +263,11 @@ def _as_bytes(
 
 @contextlib.contextmanager
 def write_folder(
-    path: Path | str, *, must_be_new: bool = False, temporary_folder: Path | None = None
+    path: Path | str,
+    *,
+    must_be_new: bool = False,
+    temporary_folder: Path | None = None,
+    origin: str = "",
 ) -> Iterator[Path]:
     """Fill a temporary sibling, which becomes `path` atomically at the end of the block.
 
@@ -257,6 +278,7 @@ def write_folder(
         temporary_folder: the temporary sibling to use; its content is temporary_folder, also if the block raises.
         must_be_new: replace nothing: if `path` has content at the end, that is a StorageError. An
             existing empty folder (a mount point, the current folder) is filled.
+        origin: of `compute_origin`; the folder is marked with it.
     """
     path = Path(path).absolute()
     make_folder(path.parent)
@@ -276,7 +298,9 @@ def write_folder(
         fsync_tree(temporary)
         if fill:
             promote_content(temporary, path)
+            write_origin(path, origin)
         else:
+            write_origin(temporary, origin)
             atomic_replace(temporary, path, must_be_new=must_be_new)
     except BaseException as error:
         if temporary_folder is None:
@@ -324,6 +348,18 @@ def remove_folder(path: Path | str) -> None:
         fsync_folder(path.parent)
     except OSError as error:
         raise storage_error("remove", path, error) from error
+
+
+def refuse_links(folder: Path | str) -> None:
+    """DamagedError for a link anywhere in a folder that holds files of its own only: a stranger's
+    link may lead to another file of the user."""
+    for name, folders, files in os.walk(folder):
+        for entry in sorted((*folders, *files)):
+            if (path := Path(name, entry)).is_symlink():
+                raise DamagedError(
+                    f"{path} is a link; a run folder holds files of its own only.",
+                    hint="Remove the link, or put what it leads to in its place.",
+                )
 
 
 def remove_stale_temporaries(folder: Path | str) -> list[str]:

@@ -58,6 +58,7 @@ def load_training_rows(bundle: Path) -> TrainingRows:
     folder = bundle.parent
     if not (folder / MANIFEST_FILE).is_file():
         return TrainingRows((), f"{relative_path(bundle.absolute())} is not in its run folder")
+    storage.refuse_links(folder)
     manifests = [load_manifest(folder / MANIFEST_FILE)]
     stored = folder / ANCESTORS
     if not (stored / _GAP).is_file():

@@ -49,7 +49,7 @@ class RunFolder:
         self.path = storage.make_folder(Path(path)).absolute()
         _lock(self.path / LOCK)
         try:
-            _refuse_links(self.path)
+            storage.refuse_links(self.path)
             self.leftovers = storage.remove_stale_temporaries(self.path)
             if not (self.path / RUN).exists():
                 record = {"format": FORMAT, "identity": dict(identity or {}), "created": _now()}
@@ -146,21 +146,11 @@ def lock_run(path: Path | str) -> Iterator[None]:
     lock = Path(path).absolute() / LOCK
     _lock(lock)
     try:
-        _refuse_links(lock.parent)
+        storage.refuse_links(lock.parent)
         storage.remove_stale_temporaries(lock.parent)
         yield
     finally:
         _unlock(lock)
-
-
-def _refuse_links(folder: Path) -> None:
-    """DamagedError for a link in a run folder: a stranger's may lead to another file of the user."""
-    for entry in sorted(folder.iterdir()):
-        if entry.is_symlink():
-            raise DamagedError(
-                f"{entry} is a link; a run folder holds files of its own only.",
-                hint="Remove the link, or put what it leads to in its place.",
-            )
 
 
 def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
@@ -190,6 +180,23 @@ def open_or_resume(base: Path | str, identity: Mapping[str, Any]) -> RunFolder:
         run = RunFolder(base / f"{last + 1:03d}", identity)
         events.emit_note(f"Run folder: {relative_path(run.path)}")
         return run
+
+
+def find_finished_run(base: Path | str, identity: Mapping[str, Any]) -> Path | None:
+    """The newest run of this identity in `base`, if it is finished and was made with today's
+    versions: the same command would make it again."""
+    base = Path(base).absolute()
+    if not base.is_dir():
+        return None
+    newest = next(iter(_runs_of(base, identity)), None)
+    if newest is None or not _is_finished(newest):
+        return None
+    return newest if storage.read_json(newest / RUN)["versions"] == versions() else None
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The entries of a run's journal. DamagedError that names the line and what is wrong with it."""
+    return _parse(path / JOURNAL, storage.read_lines(path / JOURNAL))
 
 
 def _runs_of(base: Path, identity: Mapping[str, Any]) -> list[Path]:
@@ -251,8 +258,7 @@ def _identity(path: Path) -> Any:
 
 
 def _is_finished(path: Path) -> bool:
-    entries = _parse(path / JOURNAL, storage.read_lines(path / JOURNAL))
-    return any(entry["kind"] == "finished" for entry in entries)
+    return any(entry["kind"] == "finished" for entry in read_journal(path))
 
 
 #: What a resumed run reads of its journal, by kind of entry, and of decisions by their name.

@@ -20,6 +20,7 @@ from skipstone.data.options import TABLE_SOURCE_OPTIONS, ReadOptions
 from skipstone.data.predict_inputs import STANDARD_INPUT, PredictItem, list_predict_items
 from skipstone.data.read import read_manifest
 from skipstone.datasets.leakage import warn_of_leakage
+from skipstone.datasets.unreadable import limit_unreadable
 from skipstone.evaluation.intervals import Estimate
 from skipstone.evaluation.scores import Scores, compute_scores
 from skipstone.inference.open_model import open_model
@@ -27,13 +28,14 @@ from skipstone.inference.predictor import Failure, Predictor
 from skipstone.inference.tiled_predictor import TiledPredictor
 from skipstone.inputs.base import Input, Windowed
 from skipstone.inputs.multi_input import list_inputs
-from skipstone.tasks.base import Metric, Prediction
+from skipstone.tasks.base import Metric, Prediction, Task
 from skipstone.workflows.prediction_files import (
     PartialPredictions,
     is_document_path,
     prediction_key,
     prepare_output_folder,
     prepare_output_table,
+    refuse_finished_predictions,
     write_prediction_document,
     write_predictions,
 )
@@ -96,9 +98,14 @@ def evaluate(
     split: str | None = None,
     runtime: str = "auto",
     seed: int = 0,
+    max_bad: str | None = None,
     settings: dict[str, Any] | None = None,
 ) -> EvaluateResult:
-    """Score `model` on labelled data, with or without split folders; labels match by name."""
+    """Score `model` on labelled data, with or without split folders; labels match by name.
+
+    Raises:
+        DataError: more rows than `max_bad` cannot be read; None allows any number.
+    """
     reject_swapped_arguments(model, data)
     given = Settings(settings)
     options = given.make_options(ReadOptions)
@@ -134,7 +141,10 @@ def evaluate(
             + shlex.join(["skipstone", "predict", str(model), str(data)]),
         )
     warn_of_leakage(model, folder, manifest, evaluation.rows)
-    scores = compute_scores(predictor.task, evaluation, manifest, role=name, seed=seed, split=name)
+    unread = limit_unreadable(evaluation, len(manifest), max_bad)
+    scores = compute_scores(
+        predictor.task, evaluation, manifest, role=name, seed=seed, split=name + unread
+    )
     return EvaluateResult(scores, predictor.runtime.name, tuple(predictor.task.list_metrics()))
 
 
@@ -221,6 +231,8 @@ def predict(
             run them as formulas.
         tiles: side in pixels of overlapping tiles, for boxes in photos that are larger.
         settings: how tables are read, by the names in `TABLE_SOURCE_OPTIONS`.
+
+    Raises FinishedAlready if the same call wrote `out` before.
     """
     _reject_wrong_paths(model, sources, out)
     given = Settings(settings)
@@ -241,21 +253,20 @@ def predict(
         return _result(predictor, items, without_arrays, None)
     method = predictor.runtime.name if tiles is None else f"{predictor.runtime.name}, tiles {tiles}"
     key = prediction_key(bundle, method, sources_to_read)
+    origin = refuse_finished_predictions(Path(out), raw=raw_cells, **key)
     is_document = is_document_path(out, predictor.task)
     partial = PartialPredictions(Path(out), key, len(readable), files=not is_document)
     if not is_document:
         folder = prepare_output_folder(out, predictor.task)
         named = [(item.source, item.relative_path) for item in readable]
-        return _result(
-            predictor, items, write_predictions(predictor, named, folder, partial), folder
-        )
+        answers = write_predictions(predictor, named, folder, partial, origin=origin)
+        return _result(predictor, items, answers, folder)
     table = prepare_output_table(out)
     with partial:
         for answer in predictor.stream_predictions(sources_to_read[len(partial.predictions) :]):
             partial.add_prediction(answer)
         result = _result(predictor, items, partial.predictions, table)
-        rows = result.to_json()["predictions"]
-        write_prediction_document(table, predictor.task, rows, raw=raw_cells)
+        _write_document(table, predictor.task, result, origin, raw=raw_cells)
     partial.discard()
     return result
 
@@ -267,6 +278,14 @@ def _reject_wrong_paths(model: Path, sources: Sequence[str | Path], out: str | P
             reject_swapped_arguments(model, Path(source))
             if out is not None:
                 reject_path_inside_data(Path(out), Path(source), "--out")
+
+
+def _write_document(
+    table: Path, task: Task, result: PredictResult, origin: str, *, raw: bool
+) -> None:
+    """The table, which is not marked as finished if a file failed: the command may be repeated."""
+    rows, mark = result.to_json()["predictions"], "" if result.exit_code else origin
+    write_prediction_document(table, task, rows, raw=raw, origin=mark)
 
 
 def _split_long_items(items: Sequence[PredictItem], input: Input) -> list[PredictItem]:

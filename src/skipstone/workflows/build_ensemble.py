@@ -20,7 +20,7 @@ from skipstone.bundle.format import WEIGHTS_FILE, Bundle
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.bundle.output_paths import choose_output_folder, find_training_data
 from skipstone.core import events
-from skipstone.core.errors import Refusal, UsageError
+from skipstone.core.errors import DamagedError, Refusal, UsageError
 from skipstone.core.formatting import join_command_line, join_limited, relative_path
 from skipstone.core.strict_json import JsonFields
 from skipstone.core.versions import package_versions
@@ -40,6 +40,7 @@ from skipstone.models.averaging import AveragingEnsemble, build_ensemble, merge_
 from skipstone.models.build import load_tensors
 from skipstone.report.report_data import (
     REPORT_HTML,
+    REPORT_JSON,
     RunOutcome,
     collect_report_data,
     describe_network,
@@ -50,6 +51,7 @@ from skipstone.tasks.base import Task, headline_metric
 from skipstone.training.finalize import export_and_verify, score_and_write_bundle
 from skipstone.training.plan import data_record
 from skipstone.training.run_directory import open_or_resume
+from skipstone.workflows.finished_run import FinishedRun, load_finished_run, restore_estimate
 from skipstone.workflows.run_result import RunResult
 from skipstone.workflows.shrink_model import load_training_manifest
 
@@ -281,13 +283,14 @@ def ensemble(
     parts = open_members([str(model) for model in models], data_path)
     joint = join_members(parts, seed)
     network = build_ensemble_network(joint, parts)
-    root = choose_output_folder(
-        out, default="runs", data=data_path or find_training_data(parts[0].folder)
-    )
-    with open_or_resume(root, _identity(joint, parts)) as run:
-        save_manifest(
-            joint.manifest, run.path / MANIFEST_FILE, data_path=find_training_data(parts[0].folder)
-        )
+    stored_path, identity = find_training_data(parts[0].folder), _identity(joint, parts)
+    root = choose_output_folder(out, default="runs", data=data_path or stored_path)
+    known_path = data_path or stored_path or joint.manifest.root
+    done = load_finished_run(root, identity, known_path, joint.manifest)
+    if done is not None:
+        return _restore_result(done, joint, started)
+    with open_or_resume(root, identity) as run:
+        save_manifest(joint.manifest, run.path / MANIFEST_FILE, data_path=stored_path)
         save_ancestor_rows([part.folder for part in parts], run.path)
         lineage = _lineage(joint, parts, join_command_line(command))
         scores, bundle = score_and_write_bundle(joint, network, joint.arch, lineage, run.bundle)
@@ -295,15 +298,14 @@ def ensemble(
         members = list(events.track_progress(scoring, "members", total=len(parts)))
         verdict, better = _verdict(joint, members)
         verification, seconds = export_and_verify(run.bundle), time.monotonic() - started
+        trained = describe_network(joint.arch.name, network, joint.input, lineage["how"], seconds)
         outcome = RunOutcome(
             context=joint,
             bundle=bundle,
             folder=run.bundle,
             scores=scores,
             verification=verification,
-            trained=describe_network(
-                joint.arch.name, network, joint.input, lineage["how"], seconds
-            ),
+            trained=trained,
             members=_members_table(joint, members, verdict),
         )
         report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
@@ -312,6 +314,20 @@ def ensemble(
         return EnsembleResult.from_run(
             run, outcome, report, started, members=members, verdict=verdict, better=better
         )
+
+
+def _restore_result(done: FinishedRun, joint: EnsembleContext, started: float) -> EnsembleResult:
+    stored = done.report.members
+    if stored is None:
+        raise DamagedError(f"{done.path / REPORT_JSON} does not list the members of the ensemble.")
+    members = []
+    for row in stored["rows"]:
+        estimates = {name: restore_estimate(row[name]) for name in ("value", "difference")}
+        members.append(MemberScore(**{**row, **estimates}))
+    verdict, better = _verdict(joint, members)
+    return EnsembleResult.from_finished(
+        done, joint.task, started, members=members, verdict=verdict, better=better
+    )
 
 
 def _members_table(

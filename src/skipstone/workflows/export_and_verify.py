@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skipstone.bundle.files import BUNDLE_JSON
 from skipstone.bundle.format import Bundle
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.bundle.output_paths import (
@@ -15,22 +16,32 @@ from skipstone.bundle.output_paths import (
     reject_nonempty_folder,
 )
 from skipstone.core import events, storage
-from skipstone.evaluation.parity import Verification
+from skipstone.core.results import TableResult
+from skipstone.evaluation.parity import SCRIPT, Verification
 from skipstone.evaluation.parity import verify as verify_bundle
 from skipstone.inference.export.onnx_export import export_argmax, export_onnx
 from skipstone.inference.export.openvino_export import convert_onnx_to_ir, export_openvino
-from skipstone.inference.export.script import example_file_names, write_openvino, write_standalone
+from skipstone.inference.export.script import (
+    example_file_names,
+    explain_missing_script,
+    write_openvino,
+    write_standalone,
+)
 from skipstone.inference.programs import Programs, read_programs
 from skipstone.inference.restore import input_dependent_postprocessing
 from skipstone.report.text_format import format_bytes
-from skipstone.workflows.run_result import format_result, format_verification
+from skipstone.workflows.run_result import (
+    format_result,
+    format_verification,
+    verification_table_rows,
+)
 
 #: Values of `export --to` and the runtime whose programs they write.
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
-class ExportResult:
+class ExportResult(TableResult):
     """The result of `export`.
 
     Args:
@@ -50,6 +61,9 @@ class ExportResult:
         return format_result(
             self, {"folder": self.folder, **sizes, "left out": ", ".join(self.left_out)}
         )
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        return [{"file": name, "bytes": count} for name, count in self.files.items()]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -71,6 +85,9 @@ def export(
     logits. Post-processing that reads the input again (a CRF) is in none of them; a warning says so,
     as it does if the default INT8 program is not among the files. Without `out` the folder is made in
     the current one, or next to the training data if the current one is the data.
+
+    Raises:
+        FinishedAlready: the same call wrote that folder before.
     """
     bundle = resolve_bundle(model)
     programs = read_programs(bundle)
@@ -78,6 +95,11 @@ def export(
     if alone:
         to = "openvino" if _has_own_weights(programs) and not argmax else "onnx"
     folder = choose_output_folder(out, default=f"export-{to}", data=find_training_data(bundle))
+    model_hash = storage.file_sha256(bundle / BUNDLE_JSON)
+    origin = storage.compute_origin(
+        command="export", model=model_hash, to=to, alone=alone, argmax=argmax
+    )
+    storage.refuse_finished(folder, origin)
     reject_nonempty_folder(folder)
     left_out = (
         *_missing_refinements(Bundle.load(bundle)),
@@ -85,13 +107,13 @@ def export(
     )
     script = None
     if argmax:
-        _write_argmax(bundle, folder, to)
+        _write_argmax(bundle, folder, to, origin)
     else:
         if not any(row.runtime == _RUNTIMES[to] for row in programs.by_name.values()):
             (export_onnx if to == "onnx" else export_openvino)(bundle)
             programs = read_programs(bundle)
         names = [row.name for row in programs.by_name.values() if row.runtime == _RUNTIMES[to]]
-        with storage.write_folder(folder, must_be_new=True) as new:
+        with storage.write_folder(folder, must_be_new=True, origin=origin) as new:
             if to == "onnx":
                 script = write_standalone(bundle, new)
             else:
@@ -140,9 +162,13 @@ def _missing_default(model: Path, programs: Programs, to: str, argmax: bool) -> 
     return (default.name,)
 
 
-def _write_argmax(bundle: Path, folder: Path, to: str) -> None:
+def _write_argmax(bundle: Path, folder: Path, to: str, origin: str) -> None:
     program = export_argmax(bundle)
-    with storage.write_folder(folder, must_be_new=True) as new:
+    events.emit_note(
+        "The program comes without a script: predict.py computes shares of classes from logits, and "
+        "with --argmax the outputs are class indices. Without --argmax there is a script."
+    )
+    with storage.write_folder(folder, must_be_new=True, origin=origin) as new:
         if to == "onnx":
             storage.write_bytes(new / "model.onnx", program)
         else:
@@ -152,7 +178,7 @@ def _write_argmax(bundle: Path, folder: Path, to: str) -> None:
 
 
 @dataclass(frozen=True)
-class VerifyResult:
+class VerifyResult(TableResult):
     """The result of `verify`."""
 
     verification: Verification
@@ -165,10 +191,19 @@ class VerifyResult:
         checks = {row["name"]: row["problem"] or "ok" for row in self.verification.rows}
         return format_result(self, {**checks, "verified": format_verification(self.verification)})
 
+    def table_rows(self) -> list[dict[str, Any]]:
+        return verification_table_rows(self.verification)
+
     def to_json(self) -> dict[str, Any]:
         return self.verification.to_json()
 
 
 def verify(model: Path) -> VerifyResult:
     """Predict the goldens again from raw bytes, in a new process, with every runtime."""
-    return VerifyResult(verify_bundle(model))
+    result = VerifyResult(verify_bundle(model))
+    if result.verification.ok and all(row["name"] != SCRIPT for row in result.verification.rows):
+        reason = explain_missing_script(Bundle.load(resolve_bundle(model)))
+        events.emit_note(
+            f"No stand-alone script is checked: {reason or 'the bundle has no exported program'}."
+        )
+    return result

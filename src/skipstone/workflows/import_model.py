@@ -18,11 +18,12 @@ from skipstone.core.errors import DataError, UsageError
 from skipstone.core.formatting import join_command_line, join_limited, relative_path
 from skipstone.core.options import options_to_json
 from skipstone.core.registry import BACKBONES, HEADS, INPUTS, TASKS
+from skipstone.core.results import TableResult
 from skipstone.core.settings import Settings
 from skipstone.core.versions import package_versions
 from skipstone.evaluation.parity import Verification
 from skipstone.image.base_input import BaseImageInput
-from skipstone.image.input import make_image_input
+from skipstone.image.input import ImageInput, make_image_input
 from skipstone.image.options import ImageOptions
 from skipstone.inputs.base import Input, make_input_record
 from skipstone.models.build import (
@@ -42,7 +43,11 @@ from skipstone.tasks.base import Task, task_record
 from skipstone.training.finalize import export_and_verify
 from skipstone.training.options import TrainOptions
 from skipstone.training.recipe import RecipeFacts, resolve_recipe
-from skipstone.workflows.run_result import format_result, format_verification
+from skipstone.workflows.run_result import (
+    format_result,
+    format_verification,
+    verification_table_rows,
+)
 
 #: Rows that the recipe for training after a later step assumes.
 _ASSUMED_ROWS = 10_000
@@ -51,8 +56,8 @@ _INPUT = "image"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ImportResult:
-    """A model of published weights.
+class ImportResult(TableResult):
+    """A model of published weights; as a table, the checks of its verification.
 
     Args:
         network: its name.
@@ -81,6 +86,9 @@ class ImportResult:
         }
         return format_result(self, facts)
 
+    def table_rows(self) -> list[dict[str, Any]]:
+        return verification_table_rows(self.verification)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "bundle": str(self.bundle),
@@ -99,12 +107,18 @@ def import_published_weights(
     classes: Path,
     task: str = "classify",
     out: Path | None = None,
+    mean_and_std: tuple[str | None, str | None] = (None, None),
     settings: Mapping[str, Any] | None = None,
     command: Sequence[str] = (),
 ) -> ImportResult:
     """A bundle with the network `model` and its published `weights`, classifier included.
 
+    Args:
+        mean_and_std: of each channel of pixels in 0..1, each as "0.5,0.5,0.5", instead of a
+            `normalize` by name.
+
     Raises:
+        FinishedAlready: the same call wrote that folder before.
         UsageError: the network does not take images, the weights are not those of the whole
             network, its outputs are not those of the published one, or the number of classes
             differs.
@@ -113,10 +127,15 @@ def import_published_weights(
     values = Settings(settings)
     check_backbone_accepts(BACKBONES[model], model, *INPUTS[_INPUT].emits)
     folder = choose_output_folder(out, default="imported")
-    reject_nonempty_folder(folder)
     names = read_class_names(classes)
     state, where = _read_state(weights, model)
-    input = _make_input(model, values, state)
+    source = {"weights": _describe_origin(weights), "model": model, "task": task}
+    origin = storage.compute_origin(
+        command="import", **source, classes=names, numbers=mean_and_std, settings=values.values
+    )
+    storage.refuse_finished(folder, origin)
+    reject_nonempty_folder(folder)
+    input = _make_input(model, values, state, *mean_and_std)
     made_task: Task = TASKS[task].load()(TASKS[task].make_options(), {"classes": names})
     arch = _make_arch(model, made_task, values)
     values.reject_unused(task=task, model=model, head=arch.head.name)
@@ -129,13 +148,15 @@ def import_published_weights(
         lineage=_make_lineage(weights, input, join_command_line(command)),
         tensors=export_tensors(network),
     )
-    bundle.save(folder)
+    with storage.write_folder(folder, must_be_new=True, origin=origin) as new:
+        bundle.save(new)
+        verification = export_and_verify(new)
     return ImportResult(
         bundle=relative_path(folder.absolute()),
         network=arch.name,
         classes=len(names),
         preparation=describe_preparation(input.options),
-        verification=export_and_verify(folder),
+        verification=verification,
         bytes=(folder / WEIGHTS_FILE).stat().st_size,
     )
 
@@ -200,10 +221,10 @@ def describe_preparation(options: ImageOptions) -> str:
     """What happens to pictures, as a phrase."""
     share = f", {options.crop_share:.1%} of the shorter side" * (options.crop_share < 1)
     how = f"{options.resize}{share}" if options.resize == "crop" else options.resize
-    return (
-        f"{options.size} pixels ({how}, {options.interpolation}), "
-        f"normalised by {options.normalize!r}"
-    )
+    numbers = repr(options.normalize)
+    if options.normalize == "fit":
+        numbers = "the given mean and deviation"
+    return f"{options.size} pixels ({how}, {options.interpolation}), normalised by {numbers}"
 
 
 def _read_state(weights: Path | str, model: str) -> tuple[State, str]:
@@ -224,16 +245,20 @@ def _describe_origin(weights: Path | str) -> dict[str, str]:
     return {"weights": str(weights), "sha256": storage.file_sha256(Path(weights))}
 
 
-def _make_input(model: str, values: Settings, state: State) -> BaseImageInput:
+def _make_input(
+    model: str, values: Settings, state: State, mean: str | None, std: str | None
+) -> BaseImageInput:
     """The published preparation of pictures under the user's options."""
     stem = next((tensor for tensor in state.values() if tensor.ndim == 4), None)
     channels = 3 if stem is None else int(stem.shape[1])
     published = published_preparation(model)
+    if mean is not None or std is not None:
+        return _make_measured_input(values, {**published, "channels": channels}, mean, std)
     options = values.make_options(ImageOptions, **{"channels": channels, **published})
     if "normalize" not in {**published, **values.values}:
         raise UsageError(
             f"it is not known how {model}'s weights expect pixels.",
-            hint="Say it: --normalize imagenet, half, clip or none.",
+            hint="Say it: --normalize imagenet, half, clip or none; or --mean and --std.",
         )
     if options.normalize == "fit" or options.channels not in (1, 3):
         raise UsageError(
@@ -242,6 +267,45 @@ def _make_input(model: str, values: Settings, state: State) -> BaseImageInput:
             hint="Such as: --normalize imagenet",
         )
     return make_image_input(options)
+
+
+def _make_measured_input(
+    values: Settings, defaults: Mapping[str, Any], mean: str | None, std: str | None
+) -> BaseImageInput:
+    """An input that normalises with these numbers.
+
+    Raises:
+        UsageError: one of them is missing or has another number of channels, or --normalize names
+            others.
+    """
+    if "normalize" in values.values:
+        raise UsageError("--mean and --std are given, and --normalize too.", hint="Leave one out.")
+    options = values.make_options(ImageOptions, **{**defaults, "normalize": "fit"})
+    numbers = {"mean": _parse_numbers("--mean", mean), "std": _parse_numbers("--std", std)}
+    if options.channels not in (1, 3) or any(
+        len(value) != options.channels for value in numbers.values()
+    ):
+        raise UsageError(
+            f"--mean has {len(numbers['mean'])} and --std {len(numbers['std'])} numbers, and the "
+            f"network takes {options.channels} channels.",
+            hint="One number per channel, 1 or 3: --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26",
+        )
+    return ImageInput(options, {"channels": options.channels, **numbers})
+
+
+def _parse_numbers(flag: str, text: str | None) -> list[float]:
+    """ "0.5,0.5" as numbers in 0..1, the deviations above 0."""
+    try:
+        numbers = [float(part) for part in (text or "").split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all((0 if flag == "--mean" else 1e-6) <= each <= 1 for each in numbers):
+        raise UsageError(
+            f"{flag} {text} is not valid: it takes numbers from 0 to 1, one per channel, with commas "
+            "between them.",
+            hint="Such as: --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26",
+        )
+    return numbers
 
 
 def _make_arch(model: str, task: Task, values: Settings) -> Arch:

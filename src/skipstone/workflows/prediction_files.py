@@ -24,7 +24,7 @@ import numpy as np
 
 from skipstone.bundle.files import BUNDLE_JSON
 from skipstone.bundle.output_paths import reject_nonempty_folder
-from skipstone.core import storage
+from skipstone.core import disk, storage
 from skipstone.core.errors import DamagedError, UsageError
 from skipstone.core.events import emit_note
 from skipstone.core.formatting import format_cell
@@ -57,6 +57,24 @@ def prediction_key(bundle: Path, runtime: str, sources: Iterable[Source]) -> dic
     return {"model": model, "runtime": runtime, "sources": digest.hexdigest()}
 
 
+def _unfinished_file(out: Path) -> Path:
+    return out.absolute().with_name(f"{out.absolute().name}.unfinished.jsonl")
+
+
+def refuse_finished_predictions(out: Path, *, raw: bool, **key: str) -> str:
+    """The key to mark `out` with. FinishedAlready if the same command has written it, which may have
+    been killed since.
+
+    Args:
+        key: of `prediction_key`.
+    """
+    origin = storage.compute_origin(command="predict", raw=raw, **key)
+    if disk.has_origin(out, origin):
+        storage.remove_file(_unfinished_file(out))
+    storage.refuse_finished(out, origin)
+    return origin
+
+
 class PartialPredictions:
     """Predictions of the first sources, in order; a context that saves them when it is left early.
 
@@ -71,7 +89,7 @@ class PartialPredictions:
     """
 
     def __init__(self, out: Path, key: Mapping[str, str], count: int, *, files: bool) -> None:
-        self._file = out.absolute().with_name(f"{out.absolute().name}.unfinished.jsonl")
+        self._file = _unfinished_file(out)
         self._key, self._count = dict(key), count
         self._active = not out.exists()
         #: Never exists without `_file`.
@@ -188,12 +206,15 @@ def write_predictions(
     named: Sequence[tuple[Source, Path]],
     folder: Path,
     kept: PartialPredictions,
+    *,
+    origin: str = "",
 ) -> list[Prediction | Failure]:
     """Predict each file and write its output files under its relative path in `folder`. The folder
     appears only when all of them are written.
 
     Args:
         kept: predictions from an interrupted call; those files are not predicted again.
+        origin: of `storage.compute_origin`; the folder is marked with it, unless a file failed.
 
     Returns the predictions without their arrays; their fields name the output files.
     """
@@ -215,6 +236,8 @@ def write_predictions(
                 storage.write_bytes(new / path, content)
                 fields[name] = str(folder / path)
             kept.add_prediction(replace(answer, fields=fields))
+        if not any(isinstance(answer, Failure) for answer in kept.predictions):
+            disk.write_origin(new, origin)
     kept.discard()
     return kept.predictions
 
@@ -247,21 +270,27 @@ def prepare_output_table(out: str | Path) -> Path:
 
 
 def write_prediction_document(
-    path: Path, task: Task, predictions: Sequence[Mapping[str, Any]], *, raw: bool = False
+    path: Path,
+    task: Task,
+    predictions: Sequence[Mapping[str, Any]],
+    *,
+    raw: bool = False,
+    origin: str = "",
 ) -> None:
-    """The task's document, or a table of the predictions."""
-    if not isinstance(task, DocumentRendering):
-        write_prediction_table(path, predictions, raw=raw)
-        return
+    """The task's document, or a table of the predictions; `origin` as for `storage.write_bytes`."""
+    if isinstance(task, DocumentRendering):
+        content = task.render_document(path.suffix.lower(), predictions)
+    else:
+        content = render_prediction_table(predictions, raw=raw)
     storage.make_folder(path.parent)
-    storage.write_bytes(path, task.render_document(path.suffix.lower(), predictions))
+    storage.write_bytes(path, content, origin=origin)
 
 
-def write_prediction_table(
-    path: Path, predictions: Sequence[Mapping[str, Any]], *, raw: bool = False
-) -> None:
-    """One line per prediction; see `_cell` for several values in one cell. File names that are not
-    UTF-8 are written with escapes, and so are formulas (`format_cell`) unless `raw`."""
+def render_prediction_table(
+    predictions: Sequence[Mapping[str, Any]], *, raw: bool = False
+) -> bytes:
+    """CSV with one line per prediction; see `_cell` for several values in one cell. File names that
+    are not UTF-8 are written with escapes, and so are formulas (`format_cell`) unless `raw`."""
     format_text = str if raw else format_cell
     names = list(dict.fromkeys(name for row in predictions for name in row))
     names = [name for name in names if name != "error"] + ["error"] * ("error" in names)
@@ -271,8 +300,7 @@ def write_prediction_table(
     for row in predictions:
         cells = [_cell(row.get(name, "")) for name in names]
         writer.writerow([format_text(cell) if isinstance(cell, str) else cell for cell in cells])
-    storage.make_folder(path.parent)
-    storage.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _cell(value: Any) -> Any:

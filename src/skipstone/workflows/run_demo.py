@@ -12,6 +12,7 @@ from skipstone.core import events, storage
 from skipstone.core.errors import UsageError
 from skipstone.core.formatting import pluralize
 from skipstone.core.registry import INPUTS, TASKS
+from skipstone.core.results import TableResult
 from skipstone.core.settings import to_cli_args
 from skipstone.core.specs import InputSpec, TaskSpec, resolve_target
 from skipstone.workflows.answer import PredictResult, predict
@@ -26,7 +27,9 @@ LATENCY_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
-class DemoResult:
+class DemoResult(TableResult):
+    """The results of the demo's commands; as a table, the metrics of training."""
+
     data: Path
     audited: AuditResult
     trained: TrainResult
@@ -44,6 +47,9 @@ class DemoResult:
     def exit_code(self) -> int:
         """0 if everything is verified; a refused shrink is not a failure."""
         return max(part.exit_code for part in (self.trained, self.verified, self.predicted))
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        return self.trained.table_rows()
 
     def to_json(self) -> dict[str, Any]:
         return {

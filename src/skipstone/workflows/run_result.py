@@ -12,6 +12,7 @@ from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.core.formatting import format_difference, relative_path
 from skipstone.core.results import TableResult
 from skipstone.report.blocks import MetricValue
+from skipstone.report.report_data import REPORT_HTML
 from skipstone.report.text_format import escape_control_characters, format_interval, format_metric
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from skipstone.evaluation.parity import Verification
     from skipstone.evaluation.scores import Scores
     from skipstone.report.report_data import RunOutcome
-    from skipstone.tasks.base import Metric
+    from skipstone.tasks.base import Metric, Task
     from skipstone.training.run_directory import RunFolder
+    from skipstone.workflows.finished_run import FinishedRun
 
 #: Predictions, findings or models that are listed.
 MAX_LISTED = 10
@@ -82,6 +84,20 @@ def format_verification(verification: Verification) -> str:
     return f"NO: {'; '.join(verification.problems)}"
 
 
+def verification_table_rows(verification: Verification) -> list[dict[str, Any]]:
+    """One row per check; those of runtimes have numbers."""
+    names = ("max_difference", "flips", "near_ties", "n", "share")
+    return [
+        {
+            "check": row["name"],
+            "ok": row["ok"],
+            **{name: row[name] for name in names if name in row},
+            "problem": row["problem"],
+        }
+        for row in verification.rows
+    ]
+
+
 def limit_facts(facts: Mapping[str, object], what: str) -> dict[str, object]:
     """The first SHOWN facts, and the number of the others."""
     start = dict(list(facts.items())[:MAX_LISTED])
@@ -127,6 +143,22 @@ class RunResult(TableResult):
             metric_definitions=tuple(outcome.context.task.list_metrics()),
             verification=outcome.verification,
             bytes=(run.bundle / WEIGHTS_FILE).stat().st_size,
+            seconds=time.monotonic() - started,
+            **own,
+        )
+
+    @classmethod
+    def from_finished(cls, done: FinishedRun, task: Task, started: float, **own: Any) -> Self:
+        """The result of a run that was finished before; its scores have no records."""
+        bundle = done.path / "bundle"
+        return cls(
+            run=relative_path(done.path),
+            bundle=relative_path(bundle),
+            report=relative_path(done.path / REPORT_HTML),
+            scores=done.restore_scores(task),
+            metric_definitions=tuple(task.list_metrics()),
+            verification=done.verification,
+            bytes=(bundle / WEIGHTS_FILE).stat().st_size,
             seconds=time.monotonic() - started,
             **own,
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skipstone.bundle.files import read_bundle_json
+from skipstone.bundle.files import BUNDLE_JSON, read_bundle_json
 from skipstone.bundle.locate import resolve_bundle
 from skipstone.bundle.output_paths import (
     choose_output_folder,
@@ -17,9 +17,10 @@ from skipstone.bundle.output_paths import (
     reject_nonempty_folder,
     reject_path_inside_data,
 )
-from skipstone.compression.apply_plan import ShrinkResult
+from skipstone.compression.apply_plan import ShrinkResult, load_result
 from skipstone.compression.apply_plan import shrink as shrink_bundle
 from skipstone.compression.shrink_plan import ShrinkPlan
+from skipstone.core import disk, storage
 from skipstone.core.errors import DataError, UsageError
 from skipstone.core.events import emit_note
 from skipstone.core.formatting import join_limited, pluralize, quote_path
@@ -31,6 +32,7 @@ from skipstone.datasets.options import SplitOptions
 from skipstone.datasets.splitting import assign_roles
 from skipstone.report.report_data import add_receipt_to_report, load_report_data
 from skipstone.training.run_directory import RUN, lock_run
+from skipstone.workflows.finished_run import have_changed, list_data_files
 
 
 def shrink(
@@ -69,7 +71,17 @@ def shrink(
     data_path = None if data is None else Path(data)
     with _lock_run(original) as run:
         manifest = load_training_manifest(original, data_path, exclude)
-        folder = _output_bundle(original, steps, out, data_path or find_training_data(original))
+        known_path = data_path or find_training_data(original)
+        origin = storage.compute_origin(
+            command=["shrink", str(steps), max_drop, seed],
+            model=storage.file_sha256(original / BUNDLE_JSON),
+            data=manifest.compute_fingerprint(),
+        )
+        files = list_data_files(known_path or manifest.root, manifest)
+        done = _find_finished(original, steps, out, origin, files)
+        if done is not None:
+            return _with_report(run, load_result(done))
+        folder = _output_bundle(original, steps, out, known_path)
         result = shrink_bundle(
             original,
             manifest,
@@ -78,10 +90,35 @@ def shrink(
             out=folder,
             seed=seed,
             latency_seconds=latency_seconds,
+            origin=origin,
         )
-        if run is not None:
-            add_receipt_to_report(run, result.receipt)  # also of a refused result
-        return result
+        return _with_report(run, result)
+
+
+def _with_report(run: Path | None, result: ShrinkResult) -> ShrinkResult:
+    """The result, also of a refusal, whose receipt is now in the report of its run."""
+    if run is not None:
+        add_receipt_to_report(run, result.receipt)
+    return result
+
+
+def _find_finished(
+    original: Path, plan: ShrinkPlan, out: str | Path | None, origin: str, files: Iterable[Path]
+) -> Path | None:
+    """The bundle that a shrink with this key has made, at `out` or at a default place, with a note;
+    None if there is none, or if one of `files` has changed since."""
+    stem = _output_stem(original, plan)
+    places = sorted(original.parent.glob(f"{stem}*")) if out is None else [Path(out)]
+    done = next((place for place in places if disk.has_origin(place, origin)), None)
+    if done is None or have_changed(files, (done / BUNDLE_JSON).stat().st_mtime):
+        return None
+    emit_note(f"{done} is finished already: the same command made it from the same files.")
+    return done
+
+
+def _output_stem(original: Path, plan: ShrinkPlan) -> str:
+    inside = (original.parent / MANIFEST_FILE).is_file()
+    return f"shrunk-{plan.slug}" if inside else f"{original.name}-{plan.slug}"
 
 
 @contextlib.contextmanager
@@ -215,8 +252,7 @@ def _output_bundle(
     original: Path, plan: ShrinkPlan, out: str | Path | None, data: Path | None
 ) -> Path:
     """The new bundle's folder: never an existing one that is not empty, and never in the data."""
-    inside = (original.parent / MANIFEST_FILE).is_file()
-    stem = f"shrunk-{plan.slug}" if inside else f"{original.name}-{plan.slug}"
+    stem = _output_stem(original, plan)
     if out is not None:
         folder = choose_output_folder(out, default=stem, data=data)
         reject_nonempty_folder(folder)

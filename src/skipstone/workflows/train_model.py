@@ -13,7 +13,7 @@ from skipstone.core.formatting import join_command_line
 from skipstone.core.registry import BACKBONES
 from skipstone.core.settings import Settings
 from skipstone.data.fingerprint import add_content_digests
-from skipstone.data.manifest import MANIFEST_FILE, save_manifest
+from skipstone.data.manifest import MANIFEST_FILE, load_manifest, save_manifest
 from skipstone.datasets.cache import RecordCache
 from skipstone.datasets.leakage import is_model_path, save_ancestor_rows
 from skipstone.datasets.unreadable import UNREADABLE
@@ -37,6 +37,7 @@ from skipstone.training.plan import (
     exclude_unreadable_rows,
 )
 from skipstone.training.run_directory import RunFolder, open_or_resume
+from skipstone.workflows.finished_run import FinishedRun, load_finished_run, restore_estimate
 from skipstone.workflows.run_result import RunResult
 
 
@@ -78,7 +79,8 @@ def train(
     origin: str | Path | None = None,
     command: Sequence[str] = (),
 ) -> TrainResult:
-    """Train on `data` and leave a run folder, or go on with an unfinished run of the same plan.
+    """Train on `data` and leave a run folder, go on with an unfinished run of the same plan, or return
+    the finished one.
 
     `origin` is a model to go on from, for `model` and `weights`; `command` is what one would type.
     """
@@ -95,38 +97,65 @@ def train(
         parent=None if origin is None else load_parent(origin),
         cache=cache,
     )
+    options = (weights, *given.values.values())
+    done = load_finished_run(root, plan.to_json(), data, plan.manifest, *options)
+    if done is not None:
+        return _restore_result(done, plan, started)
     with open_or_resume(root, plan.to_json()) as run:
-        all_rows, plan = plan, exclude_unreadable_rows(plan, run, cache)
-        check_input_hashes(plan, run)
-        _save_rows(plan, run, data)
-        baseline_run = train_baseline(plan, run)
-        output = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
-        result, unreadable = output.result, len(plan.manifest.rows_with_role(UNREADABLE))
-        lineage = make_lineage(all_rows, join_command_line(command), result, unreadable=unreadable)
-        network, arch = output.network, output.arch
-        scores, bundle = score_and_write_bundle(plan, network, arch, lineage, run.bundle, cache)
-        baseline = compare_with_baseline(
-            baseline_run, plan, scores.records, plan.manifest.rows_with_role(scores.role)
-        )
-        verification = export_and_verify(run.bundle)
-        seconds = time.monotonic() - started
-        outcome = RunOutcome(
-            context=plan,
-            bundle=bundle,
-            folder=run.bundle,
-            scores=scores,
-            verification=verification,
-            trained=describe_training(plan, bundle, network, result.history, seconds),
-            history=result.history,
-            best=result.chosen_epoch.get("epoch"),
-            baseline=baseline,
-        )
-        report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
-        ok, compared = verification.ok, baseline and baseline.to_json()
-        run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
-        run.finish(keep_checkpoint=plan.loading.keep_checkpoint)
-        more = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
-        return TrainResult.from_run(run, outcome, report, started, **more)
+        return _train_in_folder(run, plan, data, cache, join_command_line(command), started)
+
+
+def _train_in_folder(
+    run: RunFolder, plan: TrainPlan, data: Path, cache: RecordCache, command: str, started: float
+) -> TrainResult:
+    """Train, score, export and report."""
+    all_rows, plan = plan, exclude_unreadable_rows(plan, run, cache)
+    check_input_hashes(plan, run)
+    _save_rows(plan, run, data)
+    baseline_run = train_baseline(plan, run)
+    output = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
+    result, unreadable = output.result, len(plan.manifest.rows_with_role(UNREADABLE))
+    lineage = make_lineage(all_rows, command, result, unreadable=unreadable)
+    network, arch = output.network, output.arch
+    scores, bundle = score_and_write_bundle(plan, network, arch, lineage, run.bundle, cache)
+    baseline = compare_with_baseline(
+        baseline_run, plan, scores.records, plan.manifest.rows_with_role(scores.role)
+    )
+    verification = export_and_verify(run.bundle)
+    seconds = time.monotonic() - started
+    outcome = RunOutcome(
+        context=plan,
+        bundle=bundle,
+        folder=run.bundle,
+        scores=scores,
+        verification=verification,
+        trained=describe_training(plan, bundle, network, result.history, seconds),
+        history=result.history,
+        best=result.chosen_epoch.get("epoch"),
+        baseline=baseline,
+    )
+    report = write_report(run.path / REPORT_HTML, collect_report_data(outcome))
+    ok, compared = verification.ok, baseline and baseline.to_json()
+    run.journal("scored", **scores.to_json(), verified=ok, baseline=compared)
+    run.finish(keep_checkpoint=plan.loading.keep_checkpoint)
+    more = {"unreadable": unreadable, "calibration": scores.calibration, "baseline": baseline}
+    return TrainResult.from_run(run, outcome, report, started, **more)
+
+
+def _restore_result(done: FinishedRun, plan: TrainPlan, started: float) -> TrainResult:
+    scored, rows = done.scored, load_manifest(done.path / MANIFEST_FILE)
+    baseline = scored["baseline"]
+    if baseline is not None:
+        estimates = {name: restore_estimate(baseline[name]) for name in ("value", "difference")}
+        baseline = BaselineComparison(**{**baseline, **estimates})
+    return TrainResult.from_finished(
+        done,
+        plan.task,
+        started,
+        unreadable=len(rows.rows_with_role(UNREADABLE)),
+        calibration=done.restore_scores(plan.task).calibration,
+        baseline=baseline,
+    )
 
 
 def _save_rows(plan: TrainPlan, run: RunFolder, data: Path) -> None:
