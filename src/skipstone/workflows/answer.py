@@ -226,13 +226,12 @@ def predict(
         texts: texts themselves, for a model whose input is text.
         out: a `.csv` file for a table of predictions, or a folder for predictions that are files
             (masks); not inside a source. Nothing is overwritten. If it is stopped, finished
-            predictions are kept next to it, and the same call resumes.
+            predictions are kept next to it, and the same call resumes; once it is finished, the same
+            call raises FinishedAlready.
         raw_cells: whether a table has labels and paths as they are, also where a spreadsheet would
             run them as formulas.
         tiles: side in pixels of overlapping tiles, for boxes in photos that are larger.
         settings: how tables are read, by the names in `TABLE_SOURCE_OPTIONS`.
-
-    Raises FinishedAlready if the same call wrote `out` before.
     """
     _reject_wrong_paths(model, sources, out)
     given = Settings(settings)
