@@ -95,10 +95,11 @@ def learn(
             ]
             for role in ("val", "test")
         }
+    assert isinstance(learnt.arch, Arch), "one model was asked for"
     solved = dict(learnt.arch.backbone.args["options"])
     again = {"checkpoint": "last"} if train_by_gradient else solved
     network = learnt.network.eval()
-    return Own(network, learnt.arch, plan.input, plan.task, plan.manifest, again, texts)
+    return Own(network, learnt.arch, learnt.input, plan.task, plan.manifest, again, texts)
 
 
 def together(models: Sequence[Own], temperatures: Sequence[float]) -> Own:

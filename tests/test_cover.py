@@ -151,7 +151,7 @@ def test_the_whole_way(case: Case, tmp_path: Path) -> None:
     assert (manifest.reader, manifest.input, manifest.task) == (case.reader, case.input, case.task)
     predictor = open_model(found.run, "onnxruntime")
     assert next(iter(found.metrics)) == predictor.task.headline
-    answers = predictor.predict(manifest.rows_with_role("test").list_sources()[:3])
+    answers = predictor.predict(manifest.list_sources()[:3])
     assert answers
     assert all(not isinstance(answer, Failure) and "label" in answer.fields for answer in answers)
     story = json.loads((found.run / "report.json").read_text())["story"]

@@ -20,7 +20,7 @@ from skipstone.inference.golden_outputs import store_goldens
 from skipstone.models.build import build_network, export_tensors
 from skipstone.text.input import TextInput
 from skipstone.text.options import TextOptions
-from skipstone.training.learner import extract_features, solve
+from skipstone.training.closed_form import extract_features, solve
 from skipstone.training.objective import Objective
 from skipstone.training.options import TrainOptions
 from skipstone.training.recipe import RecipeFacts, resolve_recipe

@@ -22,7 +22,7 @@ from skipstone.models.build import build_network
 from skipstone.models.network import Network
 from skipstone.text.input import TextInput
 from skipstone.text.options import TextOptions
-from skipstone.training.learner import solve
+from skipstone.training.closed_form import solve
 from tests.text_data import WORDS, rows
 
 CLASSES = sorted(WORDS)

@@ -25,8 +25,8 @@ from skipstone.models.weights import (
     pretrained_info,
     read_weights,
 )
-from skipstone.training.learner import _journal_weights
 from skipstone.training.run_directory import RunFolder
+from skipstone.training.train_output import journal_weights
 
 CLASSES = 7
 
@@ -240,7 +240,7 @@ def test_every_name_without_a_place_is_in_the_journal(resnet, notes, tmp_path):
                     state,
                     where="w.pth",
                     example=EXAMPLE,
-                    write_report=_journal_weights(run),
+                    write_report=journal_weights(run),
                 )
         assert place in str(caught.value)
         (entry,) = run.entries("weights")
@@ -253,7 +253,7 @@ def test_every_name_without_a_place_is_in_the_journal(resnet, notes, tmp_path):
             few,
             where="w.pth",
             example=EXAMPLE,
-            write_report=_journal_weights(run),
+            write_report=journal_weights(run),
         )
     assert "missing: layer4.1.bn2.weight, " in notes_text(notes)
     assert "journal" not in notes_text(notes)  # the note has them all

@@ -14,7 +14,7 @@ from tests.pipelines.conftest import Trained
 from tests.text_data import rows, write_csv
 
 MEMBERS = {
-    "logistic": [],
+    "logistic": ["--folds", "0"],
     "textcnn": [
         *("--embedding", "64", "--maps", "32", "--epochs", "4", "--lr", "0.02"),
         *("--batch-size", "8", "--precision", "f32"),
@@ -126,7 +126,7 @@ def test_only_models_of_one_question_and_one_data_set_are_joined(
         assert done.code == 2
         assert message in done.value["error"]
     fewer = write_csv(tmp_path / "fewer.csv", rows(120))
-    other = ask("train", fewer, "--model", "logistic", "--out", tmp_path / "runs")
+    other = ask("train", fewer, "--model", "logistic", "--folds", 0, "--out", tmp_path / "runs")
     done = ask("ensemble", members[0], other.value["run"])
     assert "were trained on different data" in done.value["error"]
 
@@ -135,7 +135,9 @@ def test_rows_that_a_member_has_learnt_from_are_no_evidence(
     members: list[str], table: Path, tmp_path: Path
 ) -> None:
     """Split by another seed, few rows are new to both."""
-    other = ask("train", table, "--model", "nbsvm", "--seed", 3, "--out", tmp_path / "runs")
+    other = ask(
+        "train", table, "--model", "nbsvm", "--folds", 0, "--seed", 3, "--out", tmp_path / "runs"
+    )
     done = ask("ensemble", members[0], other.value["run"], "--out", tmp_path / "runs")
     if done.code == 0:
         assert done.value["metrics"]["accuracy"]["n"] < 22

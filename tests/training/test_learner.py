@@ -12,8 +12,8 @@ import torch
 from skipstone.core.settings import Settings
 from skipstone.datasets.cache import RecordCache
 from skipstone.inference.backends.torch_backend import TorchRuntime
-from skipstone.training import learner
-from skipstone.training.learner import fit_closed_form
+from skipstone.training import train_output
+from skipstone.training.closed_form import fit_closed_form
 from skipstone.training.plan import build_plan
 from skipstone.training.run_directory import RunFolder
 from tests.text_data import rows, write_csv
@@ -32,10 +32,10 @@ def test_a_network_in_training_is_judged_on_its_own_device(monkeypatch: pytest.M
         asked.append(runtime)
         raise Judged
 
-    monkeypatch.setattr(learner, "Predictor", predictor)
+    monkeypatch.setattr(train_output, "Predictor", predictor)
     manifest = SimpleNamespace(rows_with_role=lambda name: None)
     given: Any = SimpleNamespace(manifest=manifest, input=None, task=None)
-    evaluate = learner._make_evaluate(given, RecordCache())
+    evaluate = train_output.make_evaluate(given, RecordCache())
     network = tiny_network().to("meta")  # the one device beside the CPU that is everywhere
     with pytest.raises(Judged):
         evaluate(network)
@@ -53,10 +53,10 @@ def test_what_is_solved_is_judged_in_float32_in_a_resumed_run_too(
         asked.append(precision)
         return TorchRuntime(network, precision=precision, **options)
 
-    monkeypatch.setattr(learner, "TorchRuntime", runtime)
+    monkeypatch.setattr(train_output, "TorchRuntime", runtime)
     data = write_csv(tmp_path / "texts.csv", rows(24))
     plan = build_plan(
-        data, model="logistic", weights="auto", seed=0, settings=Settings({"seed": 0})
+        data, model="logistic", weights="auto", seed=0, settings=Settings({"seed": 0, "folds": 0})
     )
     with RunFolder(tmp_path / "run") as run:
         run.decide("precision", lambda: {"precision": "bf16"})

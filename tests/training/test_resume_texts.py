@@ -15,9 +15,10 @@ from skipstone.core.settings import Settings
 from skipstone.data.samples import Batch
 from skipstone.datasets.cache import RecordCache
 from skipstone.datasets.loader import Loader
-from skipstone.training.learner import TrainOutput, train_by_gradient
+from skipstone.training.learner import train_by_gradient
 from skipstone.training.plan import TrainPlan, build_plan
 from skipstone.training.run_directory import open_or_resume
+from skipstone.training.train_output import TrainOutput
 from tests.text_data import FILLER, WORDS, rows, write_csv
 from tests.vector_data import glove, table
 

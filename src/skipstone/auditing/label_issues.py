@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from skipstone.core import events
 
@@ -145,7 +146,8 @@ def _out_of_fold(features: Any, codes: Array, fold: Array, classes: int) -> Arra
         train, test = fold != number, fold == number
         if len(np.unique(codes[train])) < 2:
             continue
-        probabilities[test] = predict(features[train], codes[train], features[test], classes)
+        with threadpool_limits(1, user_api="blas"):  # more threads wait for each other
+            probabilities[test] = predict(features[train], codes[train], features[test], classes)
     return probabilities
 
 

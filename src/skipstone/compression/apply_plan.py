@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,8 +32,10 @@ from skipstone.compression.receipt import (
     compare_metrics,
     measure_sizes,
 )
+from skipstone.compression.rehearsal import fit_without_fold, needs_rehearsal
 from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.core import events, storage
+from skipstone.core.disk import TEMPORARY_PREFIX
 from skipstone.core.errors import Interrupted, Refusal, SkipstoneError
 from skipstone.core.results import TableResult
 from skipstone.data.manifest import Manifest
@@ -141,7 +144,12 @@ def shrink(
     try:
         with storage.write_folder(out, must_be_new=True, origin=origin) as new:
             work = StepContext(original, new, train_rows, val_rows, seed, unfinished=unfinished)
-            receipt, verification = _make(work, plan, test_rows, max_drop, latency_seconds)
+            if needs_rehearsal(original, manifest):
+                receipt = _rehearse(work, plan, manifest, max_drop, latency_seconds)
+            else:
+                steps = run_steps(plan, work)
+                receipt = _measure(work, plan, steps, test_rows, max_drop, latency_seconds)
+            verification = _finish(new, receipt)
     except _TooMuchLost as lost:
         shutil.rmtree(unfinished, ignore_errors=True)
         return ShrinkResult(original, lost.receipt.to_json(), False, False)
@@ -153,19 +161,54 @@ def shrink(
     return ShrinkResult(out, receipt.to_json(), receipt.accepted, receipt.proven, verification)
 
 
-def _make(
+def _rehearse(
     work: StepContext,
     plan: ShrinkPlan,
-    test_rows: Manifest,
+    manifest: Manifest,
     max_drop: float,
     latency_seconds: float,
-) -> tuple[ShrinkReceipt, Verification]:
+) -> ShrinkReceipt:
+    """Measure the plan on a model that one fold is new to, then apply it to the model itself."""
+    with tempfile.TemporaryDirectory(dir=work.out.parent, prefix=TEMPORARY_PREFIX) as temporary:
+        first, second = Path(temporary, "original"), Path(temporary, "shrunk")
+        storage.make_folder(second)
+        rows = fit_without_fold(work.source, manifest, first, work.seed)
+        train_rows, val_rows, test_rows = (
+            rows.rows_with_role(role) for role in ("train", "val", "test")
+        )
+        trial = StepContext(first, second, train_rows, val_rows, work.seed)
+        steps = run_steps(plan, trial)
+        receipt = _measure(trial, plan, steps, test_rows, max_drop, None, rehearsed=True)
+        post = Bundle.load(second).post
+        steps = run_steps(plan, replace(work, val_rows=val_rows, post=post))
+        remove_other_programs(work.out)
+    original, new = work.source, work.out
+    return replace(
+        receipt,
+        steps=steps,
+        sizes=measure_sizes(new, original),
+        latency=measure_latency(new, original, seconds=latency_seconds),
+        made_from=read_bundle_json(original)["files"][WEIGHTS_FILE]["sha256"],
+    )
+
+
+def _measure(
+    work: StepContext,
+    plan: ShrinkPlan,
+    steps: list[dict[str, Any]],
+    test_rows: Manifest,
+    max_drop: float,
+    latency_seconds: float | None,
+    *,
+    rehearsed: bool = False,
+) -> ShrinkReceipt:
+    """Compare the new bundle with the original; `_TooMuchLost` if it is not accurate enough."""
     original, new, val_rows, seed = work.source, work.out, work.val_rows, work.seed
-    steps = run_steps(plan, work)
     remove_other_programs(new)
     before, after = open_model(original, "torch"), open_model(new)
-    role, scored = "val", _evaluate_both(before, after, val_rows, "val")
-    decided = compare_accuracy(before.task, *scored, role=role, seed=seed)
+    scored = _evaluate_both(before, after, val_rows, "val")
+    decided = compare_accuracy(before.task, *scored, role="val", seed=seed)
+    seconds = latency_seconds
     receipt = ShrinkReceipt(
         plan=str(plan),
         steps=steps,
@@ -175,19 +218,23 @@ def _make(
         val=decided,
         test=None,
         sizes=measure_sizes(new, original),
-        latency=measure_latency(new, original, seconds=latency_seconds),
+        latency=None if seconds is None else measure_latency(new, original, seconds=seconds),
         made_from=read_bundle_json(original)["files"][WEIGHTS_FILE]["sha256"],
         versions=_versions(),
+        rehearsed=rehearsed,
     )
     if not receipt.accepted:
         raise _TooMuchLost(receipt)
     if len(test_rows):
-        role, scored = "test", _evaluate_both(before, after, test_rows, "test")
-        receipt = replace(
-            receipt, test=compare_accuracy(before.task, *scored, role=role, seed=seed)
-        )
-    receipt = replace(receipt, figures=compare_metrics(before.task, *scored, seed=seed))
-    _state_figures(new, receipt, role, after.runtime.name)
+        scored = _evaluate_both(before, after, test_rows, "test")
+        test = compare_accuracy(before.task, *scored, role="test", seed=seed)
+        receipt = replace(receipt, test=test)
+    return replace(receipt, figures=compare_metrics(before.task, *scored, seed=seed))
+
+
+def _finish(new: Path, receipt: ShrinkReceipt) -> Verification:
+    """Write figures and receipt into the new bundle, and verify it."""
+    _state_figures(new, receipt, open_model(new).runtime.name)
     add_files(new, {RECEIPT_FILE: receipt.to_bytes()})
     verification = verify(new)
     if not verification.ok:
@@ -195,7 +242,7 @@ def _make(
             "the shrunk model predicts differently in a new process: "
             + "; ".join(verification.problems)
         )
-    return receipt, verification
+    return verification
 
 
 def _evaluate_both(
@@ -208,15 +255,18 @@ def _evaluate_both(
     return both
 
 
-def _state_figures(folder: Path, receipt: ShrinkReceipt, role: str, runtime: str) -> None:
+def _state_figures(folder: Path, receipt: ShrinkReceipt, runtime: str) -> None:
     """Replace the bundle's metrics by those of the new default program. The gain of calibration is
     dropped: it was not measured again."""
     record = read_bundle_json(folder)
-    before = record["metrics"]
+    before, role = record["metrics"], (receipt.test or receipt.val).role
+    split = before.get("split", role) if before.get("role") == role else role
+    if receipt.rehearsed:
+        split = "rows that a second model, fitted and shrunk in the same way, was not fitted on"
     after = {
         **before,
         "role": role,
-        "split": before.get("split", role) if before.get("role") == role else role,
+        "split": split,
         "runtime": runtime,
         "metrics": {figure["name"]: figure["after"] for figure in receipt.figures},
         "calibration": None,

@@ -111,6 +111,8 @@ class ShrinkReceipt(JsonFields):
     latency: see `measure_latency`; None if it was not measured.
     made_from: SHA-256 of the original's weights.
     figures: see `compare_metrics`; on test rows, or else on validation rows.
+    rehearsed: the accuracies are of a model that was fitted in the same way without these rows (see
+        `rehearsal`), because the model itself was fitted on all rows.
     """
 
     plan: str
@@ -125,6 +127,7 @@ class ShrinkReceipt(JsonFields):
     made_from: str
     versions: Mapping[str, str] = field(default_factory=dict)
     figures: Sequence[Mapping[str, Any]] = ()
+    rehearsed: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -192,24 +195,29 @@ def measure_sizes(folder: Path, original: Path | None = None) -> dict[str, Any]:
 def describe_verdict(receipt: Mapping[str, Any]) -> str:
     """`accepted` and `proven` in one sentence."""
     latency, max_drop = receipt["latency"], receipt["max_drop"]
-    slower = ""
+    remarks = ""
+    if receipt.get("rehearsed"):
+        remarks = (
+            " Measured on a second model that was fitted without these rows and shrunk in the same "
+            "way, because this one was fitted on all rows."
+        )
     if latency is not None and latency["faster"] is False:
         ratio = latency["ratios"][-1]
-        slower = f" For its size, not for speed: {ratio['fast']} is slower than {ratio['slow']}."
+        remarks += f" For its size, not for speed: {ratio['fast']} is slower than {ratio['slow']}."
     budget = f"{max_drop:g} {'point' if max_drop == 1 else 'points'} of {receipt['title']}"
     if not receipt["accepted"]:
         drop = receipt["val"]["drop"]["value"]
         return (
             f"Refused: the drop of {drop:.2f} points on {receipt['decided_on']} is more than "
-            f"{budget}. The original model is unchanged."
+            f"{budget}. The original model is unchanged.{remarks}"
         )
     if receipt["proven"]:
         return (
-            f"Accepted and proven on {receipt['proven_on']}: at most {budget} lost (95 %).{slower}"
+            f"Accepted and proven on {receipt['proven_on']}: at most {budget} lost (95 %).{remarks}"
         )
     _, high = interval_bounds(receipt[receipt["proven_on"]]["drop"])
     reach = f"up to {high:.2f} points" if math.isfinite(high) else "of any size"
     return (
         f"Accepted: the estimate is within {budget}. Not proven: on {receipt['proven_on']} the "
-        f"drop may be {reach} (95 %).{slower}"
+        f"drop may be {reach} (95 %).{remarks}"
     )

@@ -208,13 +208,16 @@ def save_step_output(
         arch: the architecture of `network`.
         compact: store the weights compactly, and no exports, which would be larger than they.
     """
-    predictor = Predictor(input, TorchRuntime(network), restore_task(bundle), {})
-    predictor.post = predictor.fit_postprocessing(work.val_rows)
+    post = None if work.post is None else dict(work.post)
+    if post is None:
+        predictor = Predictor(input, TorchRuntime(network), restore_task(bundle), {})
+        predictor.post = predictor.fit_postprocessing(work.val_rows)
+        post = select_postprocessing(predictor, work.val_rows, seed=work.seed)
     dataclasses.replace(
         bundle,
         arch=arch,
         tensors=export_tensors(network),
-        post=select_postprocessing(predictor, work.val_rows, seed=work.seed),
+        post=post,
         compact=compact or bundle.compact,
         metrics={},  # they belong to the network before; the receipt has the new ones
     ).save(work.out)

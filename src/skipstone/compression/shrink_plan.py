@@ -146,6 +146,7 @@ class StepContext:
         original: the original bundle of the plan; None for `source`.
         augmentation: what the step's options say of it.
         unfinished: where finished steps are kept, so that the same call resumes; None for nowhere.
+        post: post-processing that a rehearsal fitted; None to fit it to the validation rows.
     """
 
     source: Path
@@ -156,6 +157,7 @@ class StepContext:
     original: Path | None = None
     augmentation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     unfinished: Path | None = None
+    post: Mapping[str, Any] | None = None
 
 
 def run_steps(plan: ShrinkPlan, work: StepContext) -> list[dict[str, Any]]:

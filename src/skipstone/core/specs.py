@@ -335,12 +335,15 @@ class ModelChoice:
         input: options of the input (`ImageOptions`) that suit it.
         input_limits: the greatest values of the input's options that it supports.
         reason: one sentence.
+        others: where the choice is automatic, models that cross-validation compares with this one,
+            each alone and all together.
     """
 
     model: str
     weights: str
     input: Mapping[str, Any]
     reason: str
+    others: tuple[ModelChoice, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
     input_limits: Mapping[str, int] = field(default_factory=dict)

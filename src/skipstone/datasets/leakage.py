@@ -198,5 +198,5 @@ def warn_of_leakage(name: object, bundle: Path, manifest: Manifest, scored: Sequ
     share = f"{total:,} of " if total < len(scored) else "all of " if total > 1 else ""
     emit_warning(
         f"Leakage: {name} was made with {share}the {pluralize(len(scored), 'row')} that it is scored "
-        f"on ({parts}), so these metrics are too high. Its report has those of its test rows."
+        f"on ({parts}), so these metrics are too high. Its report has those of held-out rows."
     )

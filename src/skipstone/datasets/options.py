@@ -39,6 +39,13 @@ class SplitOptions:
         help="chooses the rows of val and test (default: --seed); use the same for all members of "
         "an ensemble",
     )
+    folds: int = option(
+        5,
+        choices=(0,),
+        range=int_range(2, 20),
+        help="models that are solved at once: parts of the cross-validation that scores them, "
+        "before they are fitted on all rows; 0 holds rows out, as for other models",
+    )
     seed: int = option(0, range=int_range(0), help="chooses which rows")
 
     def __post_init__(self) -> None:

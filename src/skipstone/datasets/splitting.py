@@ -1,8 +1,9 @@
 """Roles of rows: train, val (early stopping and thresholds), test (scored once).
 
 The user's splits are kept: a test folder, or else a validation folder, is test; with both,
-validation is val. Missing roles are split off the training rows, stratified by label. Rows of one
-group, copies and near duplicates are never divided between roles.
+validation is val. Missing roles are split off the training rows, stratified by label. For
+cross-validation nothing is split off: all rows that are not test train, and get a fold each. Rows
+of one group, copies and near duplicates are never divided between roles or folds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from skipstone.core.formatting import join_limited, natural_sorted, pluralize
 from skipstone.core.registry import INPUTS
 from skipstone.data.fingerprint import find_duplicate_groups
 from skipstone.data.manifest import ROLES, Manifest
+from skipstone.datasets.folds import assign_folds
 from skipstone.datasets.grouping import MAX_GROUP_SHARE, SMALL_GROUP, DisjointSets
 from skipstone.datasets.label_checks import check_val_tags
 from skipstone.datasets.options import SplitOptions
@@ -45,6 +47,7 @@ def assign_roles(
     duplicates: Sequence[Sequence[int]] | None = None,
     pinned: Mapping[int, str] | None = None,
     scan: ScanRows = scan_rows,
+    cross_validated: bool = False,
 ) -> Manifest:
     """The same rows with `role` set, and notes that describe the split.
 
@@ -56,6 +59,7 @@ def assign_roles(
         pinned: roles of rows that another model knows: rows that it was trained on do not become
             test rows.
         scan: scans rows.
+        cross_validated: the training rows get folds (`folds.FOLDS`), and none are split off.
 
     Raises:
         UsageError: no training rows, too few to split, or val has no row with a tag.
@@ -63,25 +67,25 @@ def assign_roles(
     options = options or SplitOptions()
     splits = manifest.column_values("split")
     counts = Counter(splits)
-    role_of_split, shares = _plan(counts, options)
+    role_of_split, shares = _plan(counts, options, cross_validated=cross_validated)
     pool = [row for row, split in enumerate(splits) if role_of_split[split] == "train"]
-    if not pool:
-        raise UsageError(
-            f"{manifest.root} has no training rows, only {join_limited(sorted(filter(None, counts)))}.",
-            hint="Give the folder or table that has the training part too.",
-        )
+    _require_training_rows(manifest, pool, counts)
     groups = find_duplicate_groups(manifest) if duplicates is None else duplicates
     roles = [role_of_split[split] for split in splits]
     notes = (
         [_describe_splits(counts, role_of_split)] if len(set(role_of_split.values())) > 1 else []
     )
-    if shares:
+    if shares or cross_validated:
         near: list[list[int]] = []
         is_scanned = finds_near_duplicates(manifest.input) and options.dedup == "near"
         if duplicates is None and is_scanned:
             near, near_notes = _near_duplicates(manifest, pool, scan)
             notes += near_notes
         units = _units(manifest, pool, [*groups, *near], options.row_seed)
+    if cross_validated:
+        manifest, note = assign_folds(manifest, units, options.folds)
+        notes.append(note)
+    elif shares:
         pins = [_pin(unit, pinned or {}) for unit in units]
         unit_roles = _split_units(manifest, units, shares, pins)
         for unit, role in zip(units, unit_roles, strict=True):
@@ -89,10 +93,19 @@ def assign_roles(
                 roles[row] = role
         notes += _describe_new_roles(manifest, units, unit_roles, shares, len(pool))
     notes += _leakage_notes(manifest, roles, groups)
-    notes += _test_size_notes(roles)
+    if not cross_validated or "test" in roles:
+        notes += _test_size_notes(roles)
     assigned = replace(manifest.with_column("role", roles), notes=(*manifest.notes, *notes))
     check_val_tags(assigned)
     return assigned
+
+
+def _require_training_rows(manifest: Manifest, pool: list[int], counts: Counter[str]) -> None:
+    if not pool:
+        raise UsageError(
+            f"{manifest.root} has no training rows, only {join_limited(sorted(filter(None, counts)))}.",
+            hint="Give the folder or table that has the training part too.",
+        )
 
 
 def _near_duplicates(
@@ -125,12 +138,14 @@ def _near_duplicates(
     return groups, notes
 
 
-def _plan(counts: Counter[str], options: SplitOptions) -> tuple[dict[str, str], dict[str, float]]:
+def _plan(
+    counts: Counter[str], options: SplitOptions, *, cross_validated: bool
+) -> tuple[dict[str, str], dict[str, float]]:
     """({split: role}, {missing role: its share of the training rows})."""
     roles = {"": "train", "train": "train"}
     shares = {"val": options.val_share}
     if counts["test"]:
-        roles |= {"test": "test", "validation": "val"}
+        roles |= {"test": "test", "validation": "train" if cross_validated else "val"}
         shares = {} if counts["validation"] else shares
     elif counts["validation"]:
         roles |= {"validation": "test"}
@@ -141,7 +156,8 @@ def _plan(counts: Counter[str], options: SplitOptions) -> tuple[dict[str, str], 
             raise UsageError(
                 f"unknown split {split!r}.", hint="Splits are train, validation and test."
             )
-    return {split: role for split, role in roles.items() if counts[split]}, shares
+    used = {split: role for split, role in roles.items() if counts[split]}
+    return used, {} if cross_validated else shares
 
 
 def _units(

@@ -12,7 +12,7 @@ Optional abilities are the runtime-checkable protocols below, asked with `isinst
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -288,6 +288,23 @@ class SparseFeatures(Protocol):
 
     def make_feature_matrix(self, sources: Sequence[Source]) -> tuple[Any, list[int]]:
         """scipy.sparse.csr_array (rows, features), and the indices of the readable sources."""
+
+
+#: Positions of rows -> the input fitted on them, and the feature matrix of all rows by it.
+FitPart = Callable[[Array], tuple["Input", Any]]
+
+
+@runtime_checkable
+class FoldFeatures(SparseFeatures, Protocol):
+    """An input whose features are cheap to compute for many parts of the same rows."""
+
+    def prepare_folds(self, sources: Sequence[Source], shared: dict[str, Any]) -> FitPart | None:
+        """What fits the input on a part of the rows `sources`, as `fit` does; None where that is not
+        cheaper.
+
+        Args:
+            shared: filled by the first input and read by others on the same rows.
+        """
 
 
 def inputs_are_equal(one: Input, other: Input) -> bool:

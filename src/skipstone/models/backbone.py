@@ -111,6 +111,13 @@ class FeatureBackbone(Backbone):
     def compute_features(self, x: Tensor) -> Tensor:
         """(N, F)"""
 
+    @abstractmethod
+    def classify_features(self, features: Tensor) -> Tensor:
+        """Features (N, F) -> logits (N, K)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (self.classify_features(self.compute_features(x)),)
+
 
 class SequenceBackbone(Backbone):
     """A backbone of token ids (N, L), or (N, L, 1 + P) with the P subwords of each; 0 is padding.

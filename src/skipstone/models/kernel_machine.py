@@ -32,11 +32,12 @@ class KernelMachine(FeatureBackbone):
     def compute_features(self, x: Tensor) -> Tensor:
         return x
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        products = x @ self.support.t()  # (N, S)
-        squares = x.square().sum(dim=1, keepdim=True) + self.support.square().sum(dim=1)
+    def classify_features(self, features: Tensor) -> Tensor:
+        products = features @ self.support.t()  # (N, S)
+        squares = features.square().sum(dim=1, keepdim=True) + self.support.square().sum(dim=1)
         kernels = torch.exp(-self.gamma * (squares - 2 * products))
-        return (self.coefficients(kernels),)
+        logits: Tensor = self.coefficients(kernels)
+        return logits
 
     def stage_modules(self) -> list[list[nn.Module]]:
         return [[self]]

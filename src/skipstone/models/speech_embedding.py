@@ -116,8 +116,9 @@ class SpeechLogistic(FeatureBackbone):
             parts += [center.flatten(1), deviation.flatten(1)]
         return torch.cat(parts, dim=1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return (self.linear(self.compute_features(x)),)
+    def classify_features(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.linear(features)
+        return logits
 
     def stage_modules(self) -> list[list[nn.Module]]:
         return [*self.embedding.stage_modules(), [self.linear]]

@@ -109,9 +109,11 @@ TEXT_ENTRIES = (
         "logistic",
         "solve_logistic",
         _LINEAR,
-        "logistic regression on n-grams (TF-IDF): the baseline for text models",
+        "logistic regression on word n-grams (TF-IDF): the baseline for text models",
         "scikit-learn; Duchi et al. 2011 where the data is large",
         {"svm_c": (10.0, 100.0)},
+        word_ngrams="1-2",
+        char_ngrams="none",
     ),
     _solved(
         "linear-svm",

@@ -116,6 +116,15 @@ def _signed(points: float) -> str:
     return f"+{rounded}" if points > 0 and rounded != "0" else rounded
 
 
+#: What a score of each role says.
+_SCORED = {
+    "test": "Scored once, on test data that was used neither for training nor for any decision.",
+    "val": "There was too little data for a separate test set. These validation rows also chose "
+    "the weights and the calibration, so the result is somewhat too good.",
+    "folds": "The score belongs to the models of the cross-validation, of which each predicts rows "
+    "that took part neither in its fit nor in a decision about it. The model of this run was fitted "
+    "in the same way on all of the rows.",
+}
 #: A metric whose interval is wider than this (as a share of 1) is called a rough estimate.
 ROUGH_INTERVAL = 0.1
 _ROLES = {
@@ -167,12 +176,7 @@ def _fill_in_estimates(block: Json, metrics: Sequence[Json]) -> Json:
 
 def _result(story: ReportData) -> list[Json]:
     by_name = {row["name"]: row for row in story.metrics}
-    verdict = (
-        "Scored once, on test data that was used neither for training nor for any decision."
-        if story.role == "test"
-        else "There was too little data for a separate test set. These validation rows also chose "
-        "the weights and the calibration, so the result is somewhat too good."
-    )
+    verdict = _SCORED[story.role]
     headline = by_name[story.headline]
     if headline["high"] is not None and headline["high"] - headline["low"] > ROUGH_INTERVAL:
         verdict += (

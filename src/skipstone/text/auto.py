@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from skipstone.core.errors import UsageError
@@ -11,6 +12,8 @@ from skipstone.core.specs import ModelChoice, resolve_target
 
 #: From this many texts on, character n-grams cost more time than they gain.
 LARGE_DATA = 20_000
+#: Pairs of words at a distance, and of each word with the first ones of its text.
+_PAIRS = {"skip_grams": 4, "opening_words": 2}
 
 
 def choose_text_model(
@@ -30,35 +33,28 @@ def choose_text_model(
             "of the text models, only encoders have pretrained weights.",
             hint="Omit --weights, or choose an encoder: --model hf/FOLDER",
         )
-    name, reason = (model, f"{model} as requested") if model != "auto" else _auto(rows, classes)
+    if model != "auto":
+        return _make_choice(model, f"{model} as requested", weights, rows)
+    if rows >= LARGE_DATA:
+        reason = (
+            f"{rows:,} texts: a support vector machine on word unigrams and bigrams is fitted in "
+            "seconds, and a deeper network may be worth its time (--model textcnn)"
+        )
+        return _make_choice("linear-svm", reason, weights, rows)
+    reason = (
+        f"{rows:,} texts of {classes} classes: cross-validation compares support vector machines on "
+        "n-grams and word pairs with machines on n-grams scaled by their naive Bayes ratio, and with "
+        "the mean of both; --model textcnn is slower, and may be as good"
+    )
+    others = (_make_choice("nbsvm", reason, weights, rows),)
+    choice = _make_choice("linear-svm", reason, weights, rows)
+    return replace(choice, input={**choice.input, **_PAIRS}, others=others)
+
+
+def _make_choice(name: str, reason: str, weights: str, rows: int) -> ModelChoice:
     input = dict(BACKBONES[name].input_options)
     if rows >= LARGE_DATA and input.get("text_features") == "bag":
         input |= {"word_ngrams": "1-2", "char_ngrams": "none"}
     return ModelChoice(
-        model=name,
-        weights="none" if weights == "auto" else weights,
-        input=input,
-        reason=reason,
-    )
-
-
-def _auto(rows: int, classes: int) -> tuple[str, str]:
-    """(name, reason). Measured with stratified 5-fold cross-validation: NBSVM's naive Bayes ratio
-    gains a point on 9,595 film reviews of 2 classes, and loses three on 5,452 questions of 6.
-    There linear-svm had 87.4 %, textcnn 87.8 %, and an ensemble of both 89.1 % (docs/text.md has
-    the intervals)."""
-    if rows >= LARGE_DATA:
-        return "linear-svm", (
-            f"{rows:,} texts: a support vector machine on word unigrams and bigrams is fitted in "
-            "seconds, and a deeper network may be worth its time (--model textcnn)"
-        )
-    if classes == 2:
-        return "nbsvm", (
-            f"{rows:,} texts of two classes: a support vector machine on n-grams scaled by their "
-            "naive Bayes ratio, which a network trained on so few texts seldom matches"
-        )
-    return "linear-svm", (
-        f"{rows:,} texts of {classes} classes: a support vector machine on n-grams is fitted in "
-        "seconds; --model textcnn is about as good, and an ensemble of both may be better "
-        "(skipstone ensemble)"
+        model=name, weights="none" if weights == "auto" else weights, input=input, reason=reason
     )

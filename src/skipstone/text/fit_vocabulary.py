@@ -69,11 +69,18 @@ class DocumentFrequencies:
         """(hashes in order, texts of each): the `max_count` commonest ones in at min_texts `min_texts` texts."""
         self._merge()
         hashes, texts = self._hashes[0], self._texts[0]
-        keep = np.flatnonzero(texts >= min_texts)
-        if len(keep) > max_count:
-            keep = keep[np.argsort(-texts[keep], kind="stable")[:max_count]]
-            keep.sort()
-        return hashes[keep], texts[keep]
+        chosen = select_most_common(texts, max_count, min_texts)
+        return hashes[chosen], texts[chosen]
+
+
+def select_most_common(texts: np.ndarray, max_count: int, min_texts: int) -> np.ndarray:
+    """Indices, ascending, of the `max_count` greatest of the counts `texts` that are at least
+    `min_texts`, which is at least 1; of equal ones the first."""
+    chosen = np.flatnonzero(texts >= min_texts)
+    if len(chosen) > max_count:
+        chosen = chosen[np.argsort(-texts[chosen], kind="stable")[:max_count]]
+        chosen.sort()
+    return chosen
 
 
 def build_vocabulary(
@@ -120,16 +127,14 @@ def build_bag_vocabularies(
             block["size"] = 1 << block["bits"]
             texts_with = np.zeros(block["size"], np.int64)
             for _, part in iterate_chunks(texts):
-                grams = block_ngrams(to_letters(part), block)
-                for gram in grams:
-                    column = feature_columns(gram.hashes, block, np.zeros(0, np.uint64))
-                    _, column, _ = count_pairs(gram.text, column, block["size"])
-                    texts_with += np.bincount(column, minlength=block["size"])
+                text, hashes = block_hashes(part, block)
+                column = feature_columns(hashes, block, np.zeros(0, np.uint64))
+                _, column, _ = count_pairs(text, column, block["size"])
+                texts_with += np.bincount(column, minlength=block["size"])
         else:
             frequencies = DocumentFrequencies()
             for _, part in iterate_chunks(texts):
-                for gram in block_ngrams(to_letters(part), block):
-                    frequencies.add_chunk(gram.text, gram.hashes)
+                frequencies.add_chunk(*block_hashes(part, block))
             vocabulary, texts_with = frequencies.select_most_common(max_count, min_texts)
             arrays[f"vocabulary.{number}"] = vocabulary
             block["size"] = len(vocabulary)
@@ -139,6 +144,15 @@ def build_bag_vocabularies(
         fitted.append({**block, "start": start})
         start += block["size"]
     return fitted, arrays
+
+
+def block_hashes(texts: Sequence[str], block: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(index of the text, hash) of every n-gram of a block in `texts`, already normalised."""
+    grams = block_ngrams(to_letters(texts), block)
+    if not grams:
+        return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+    text = np.concatenate([part.text for part in grams])
+    return text, np.concatenate([part.hashes for part in grams])
 
 
 def find_known_words(texts: Sequence[str], vocabulary: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -209,7 +223,7 @@ def common_tokens(texts: Sequence[str], most: int = 256) -> list[str]:
 # --- options -------------------------------------------------------------------------------------
 
 #: A corpus of up to so many letters also gets character n-grams, by default.
-_SMALL_CORPUS = 2_000_000
+SMALL_CORPUS = 2_000_000
 
 
 def make_unfitted_state(options: TextOptions) -> dict[str, Any]:
@@ -234,7 +248,7 @@ def make_unfitted_state(options: TextOptions) -> dict[str, Any]:
 
 def choose_ngram_blocks(options: TextOptions, letters: int) -> list[dict[str, Any]]:
     """The kinds of n-grams and word pairs for a corpus of so many letters."""
-    is_small, is_medium = letters <= _SMALL_CORPUS, letters <= 2 * _SMALL_CORPUS
+    is_small, is_medium = letters <= SMALL_CORPUS, letters <= 2 * SMALL_CORPUS
     defaults = {
         "word": "1-3" if is_small else "1-2",
         "char": "2-6" if is_small else "3-5" if is_medium else "none",

@@ -28,12 +28,14 @@ from skipstone.inputs.base import (
     DecodedSample,
     DynamicAxis,
     FeatureSpec,
+    FitPart,
     Input,
     KnownWords,
 )
 from skipstone.text.bpe import BpeTokenizer, read_tokenizer, train_bpe
 from skipstone.text.features import decode_utf8, encode_text, pack_array
 from skipstone.text.fit_vocabulary import (
+    SMALL_CORPUS,
     build_bag_vocabularies,
     build_vocabulary,
     choose_ngram_blocks,
@@ -45,6 +47,7 @@ from skipstone.text.fit_vocabulary import (
     restrict_state,
     subword_settings,
 )
+from skipstone.text.fold_features import count_ngrams, fit_bag
 from skipstone.text.goldens import make_golden_texts
 from skipstone.text.ngrams import normalize_text
 from skipstone.text.options import TextOptions
@@ -233,6 +236,31 @@ class TextInput(Input):
         rows = [row for row, text in enumerate(texts) if text is not None]
         readable = [text for text in texts if text is not None]
         return make_bag_matrix(readable, self._state, self._arrays), rows
+
+    def prepare_folds(self, sources: Sequence[Source], shared: dict[str, Any]) -> FitPart | None:
+        """See `inputs.base.FoldFeatures`; None where counting all n-grams at once takes too much
+        memory, and for hashed n-grams."""
+        texts = [text for text in self._readable(sources) if text is not None]
+        lengths = np.array([len(text) for text in texts])
+        if self.options.hash_bits or lengths.sum() > SMALL_CORPUS or len(texts) < len(sources):
+            return None
+        blocks = choose_ngram_blocks(self.options, int(lengths.sum()))
+        plain = self._plain(texts)
+        counted = count_ngrams(plain, blocks, shared.setdefault(str(self.options.lowercase), {}))
+
+        def fit_part(rows: Array) -> tuple[TextInput, Any]:
+            weighting = self.options.weighting
+            fitted, arrays, matrix = fit_bag(
+                *(counted, blocks, rows, len(texts)),
+                max_count=self.options.max_features,
+                min_texts=self.options.min_count,
+                weighting=weighting,
+            )
+            size = matrix.shape[1] + 1
+            state = {**self._state, "blocks": fitted, "size": size, "digest": hash_arrays(arrays)}
+            return TextInput(self.options, state, arrays), matrix
+
+        return fit_part
 
     @property
     def feature_groups(self) -> tuple[slice, ...]:

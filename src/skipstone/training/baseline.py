@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +17,13 @@ from skipstone.core.options import options_to_json
 from skipstone.core.registry import BACKBONES, INPUTS
 from skipstone.core.specs import resolve_target
 from skipstone.core.strict_json import JsonFields
-from skipstone.data.manifest import Manifest
 from skipstone.datasets.cache import RecordCache
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
-from skipstone.evaluation.scores import format_difference
+from skipstone.evaluation.scores import Scores, format_difference
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.predictor import Predictor
-from skipstone.tasks.base import Metric, Record, headline_metric
+from skipstone.tasks.base import Metric, headline_metric
+from skipstone.training.cross_validation import FOLDS_ROLE, CrossValidation
 from skipstone.training.learner import get_learner
 from skipstone.training.network_choice import default_head
 from skipstone.training.plan import TrainPlan
@@ -38,11 +37,13 @@ class Baseline:
     Args:
         model: its name.
         seconds: time that its training took.
+        validation: its score by cross-validation, where the rows have folds.
     """
 
     model: str
     predictor: Predictor
     seconds: float
+    validation: CrossValidation | None = None
 
 
 @dataclass(frozen=True)
@@ -77,22 +78,27 @@ def train_baseline(plan: TrainPlan, run: RunFolder) -> Baseline | None:
     started = time.monotonic()
     name = simple_plan.arch.backbone.name
     with events.progress_stage(f"the baseline, {name}"):
-        network = get_learner(BACKBONES[name])(simple_plan, run, RecordCache()).network
-        runtime = TorchRuntime(network)
+        output = get_learner(BACKBONES[name])(simple_plan, run, RecordCache())
+        validation, task = output.validation, plan.task
+        runtime = TorchRuntime(output.network)
         val_rows = plan.manifest.rows_with_role("val")
-        post = Predictor(simple_plan.input, runtime, plan.task, {}).fit_postprocessing(val_rows)
-        predictor = Predictor(simple_plan.input, runtime, plan.task, post)
-        values = (
-            plan.task.compute_metrics(predictor.evaluate(val_rows).records) if len(val_rows) else {}
-        )
+        if validation is not None:
+            where, post = "in cross-validation", validation.fit_postprocessing(task)
+            records = validation.evaluate(task).records
+        else:
+            where = "on the validation rows"
+            post = Predictor(simple_plan.input, runtime, task, {}).fit_postprocessing(val_rows)
+            records = Predictor(simple_plan.input, runtime, task, post).evaluate(val_rows).records
+        values = task.compute_metrics(records) if records else {}
     seconds = time.monotonic() - started
-    metric = headline_metric(plan.task)
+    metric = headline_metric(task)
     if metric.name in values:
         events.emit_note(
-            f"Baseline {name}: {metric.title} {values[metric.name]:.1%} on the validation rows, "
-            f"trained in {seconds:.1f} s."
+            f"Baseline {name}: {metric.title} {values[metric.name]:.1%} {where}, trained in "
+            f"{seconds:.1f} s."
         )
-    return Baseline(name, predictor, seconds)
+    predictor = Predictor(simple_plan.input, runtime, task, post)
+    return Baseline(name, predictor, seconds, validation)
 
 
 def make_baseline_plan(plan: TrainPlan) -> TrainPlan | None:
@@ -116,21 +122,25 @@ def make_baseline_plan(plan: TrainPlan) -> TrainPlan | None:
     backbone = BACKBONES[name]
     options = options_to_json(backbone.make_options(choice.options))
     arch = Arch(ComponentConfig(name, {"options": options}), default_head(plan.task, backbone))
-    return dataclasses.replace(plan, input=input, arch=arch, weights="none")
+    return dataclasses.replace(plan.with_model(arch, input), weights="none", tries_grid=False)
 
 
 def compare_with_baseline(
-    baseline: Baseline | None, plan: TrainPlan, records: Sequence[Record], part: Manifest
+    baseline: Baseline | None, plan: TrainPlan, scores: Scores, model: str
 ) -> BaselineComparison | None:
-    """Score the baseline on `part`, where the model has `records`; None without a baseline."""
+    """Score the baseline on the rows where `model` has `scores`; None without a baseline."""
+    records = scores.records
     if baseline is None or not records:
         return None
-    evaluation = baseline.predictor.evaluate(part)
+    if baseline.validation is not None and scores.role == FOLDS_ROLE:
+        evaluation = baseline.validation.evaluate(plan.task)
+    else:
+        evaluation = baseline.predictor.evaluate(plan.manifest.rows_with_role(scores.role))
     metric, task = headline_metric(plan.task), plan.task
     groups = evaluation.groups
     value = interval(metric, evaluation.records, task, groups, plan.seed)
     gap = paired_difference(metric, records, evaluation.records, task, groups, plan.seed)
-    verdict = _verdict(plan.arch.backbone.name, baseline.model, metric, gap)
+    verdict = _verdict(model, baseline.model, metric, gap)
     return BaselineComparison(
         baseline.model, metric.name, metric.title, value, gap, baseline.seconds, verdict
     )

@@ -15,6 +15,7 @@ from skipstone.core import events
 from skipstone.core.errors import Refusal
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.cache import CachedInput, RecordCache
+from skipstone.datasets.folds import has_folds
 from skipstone.evaluation.parity import Verification, VerifyingProcess
 from skipstone.evaluation.scores import (
     Scores,
@@ -34,6 +35,7 @@ from skipstone.inputs.base import Input, make_input_record
 from skipstone.inputs.multi_input import list_inputs
 from skipstone.models.build import export_tensors
 from skipstone.tasks.base import task_record
+from skipstone.training.cross_validation import FOLDS_ROLE, CrossValidation
 from skipstone.training.plan import TrainContext
 
 
@@ -44,6 +46,7 @@ def score_and_write_bundle(
     lineage: dict[str, Any],
     folder: Path,
     cache: RecordCache | None = None,
+    validation: CrossValidation | None = None,
 ) -> tuple[Scores, Bundle]:
     """Calibrate on the validation rows, score the test rows once (or, if the data is too small for
     a test set, the validation rows), and write the bundle.
@@ -51,29 +54,25 @@ def score_and_write_bundle(
     Args:
         network: the network of `arch`, with its weights.
         cache: has decoded records of the rows, so that files are not decoded again.
+        validation: takes the place of the validation rows, and of test rows where there are none.
 
     Raises:
         DataError: more rows than `--max-bad` allows can no longer be read.
     """
     runtime = MemoizedRuntime(TorchRuntime(network))
     input = context.input if cache is None else cast(Input, CachedInput(context.input, cache))
-    val_rows = context.manifest.rows_with_role("val")
-    post = Predictor(input, runtime, context.task, {}).fit_postprocessing(val_rows)
-    post = select_postprocessing(
-        Predictor(input, runtime, context.task, post), val_rows, seed=context.seed
-    )
-    predictor = Predictor(input, runtime, context.task, post)
-    role = scored_role(context.manifest)
-    part = context.manifest.rows_with_role(role)
-    evaluation = predictor.evaluate(part)
-    allowed = context.loading.max_unreadable(len(part))
-    require_readable(evaluation, len(part), role, allowed)
-    scores = dataclasses.replace(
-        compute_scores(context.task, evaluation, part, role=role, seed=context.seed),
-        calibration=measure_calibration_gain(
-            predictor, part, evaluation, role=role, seed=context.seed
-        ),
-    )
+    if validation is not None:
+        post = validation.fit_postprocessing(context.task)
+    else:
+        val_rows = context.manifest.rows_with_role("val")
+        post = Predictor(input, runtime, context.task, {}).fit_postprocessing(val_rows)
+        post = select_postprocessing(
+            Predictor(input, runtime, context.task, post), val_rows, seed=context.seed
+        )
+    if validation is not None and scored_role(context.manifest) == FOLDS_ROLE:
+        scores = validation.compute_scores(context.task, context.seed)
+    else:
+        scores = _score_rows(context, Predictor(input, runtime, context.task, post))
     inputs = list_inputs(context.input)
     first, *others = [make_input_record(context.manifest.input, each) for each in inputs]
     bundle = Bundle(
@@ -90,9 +89,24 @@ def score_and_write_bundle(
     return scores, bundle
 
 
+def _score_rows(context: TrainContext, predictor: Predictor) -> Scores:
+    """The scores of the test rows, or else of the validation rows."""
+    role = scored_role(context.manifest)
+    part = context.manifest.rows_with_role(role)
+    evaluation = predictor.evaluate(part)
+    allowed = context.loading.max_unreadable(len(part))
+    require_readable(evaluation, len(part), role, allowed)
+    gain = measure_calibration_gain(predictor, part, evaluation, role=role, seed=context.seed)
+    scores = compute_scores(context.task, evaluation, part, role=role, seed=context.seed)
+    return dataclasses.replace(scores, calibration=gain)
+
+
 def scored_role(manifest: Manifest) -> str:
-    """The role that is scored: "test", or "val" if the data is too small for a test set."""
-    return "test" if len(manifest.rows_with_role("test")) else "val"
+    """The role that is scored: "test"; else "folds" where the rows have some, or "val" if the data
+    is too small for a test set."""
+    if len(manifest.rows_with_role("test")):
+        return "test"
+    return FOLDS_ROLE if has_folds(manifest) else "val"
 
 
 def export_and_verify(folder: Path) -> Verification:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from skipstone.core.versions import package_versions
 
 if TYPE_CHECKING:
-    from skipstone.training.fit import FitResult
     from skipstone.training.plan import TrainPlan
+    from skipstone.training.train_output import TrainOutput
 
 
 def make_lineage(
-    plan: TrainPlan, command: str, result: FitResult, *, unreadable: int = 0
+    plan: TrainPlan, command: str, output: TrainOutput, *, unreadable: int = 0
 ) -> dict[str, Any]:
     """JSON-able: what is needed to train the model again and to find its data."""
-    document = plan.to_json()
+    document, result, validation = plan.to_json(), output.result, output.validation
     return {
         "command": command,
         "seed": plan.seed,
@@ -28,6 +28,7 @@ def make_lineage(
         "recipe": document["recipe"],
         "reason": plan.reason,
         "how": result.how,
+        "cross_validation": None if validation is None else validation.to_json(),
         "steps": result.steps,
         "stopped_by": result.stopped_by,
         "micro_batch": result.micro_batch,

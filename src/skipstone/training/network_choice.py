@@ -20,6 +20,7 @@ from skipstone.core.specs import BackboneSpec, InputSpec, ModelChoice, resolve_t
 from skipstone.data.manifest import Manifest
 from skipstone.datasets.augmentation import augment_options_type
 from skipstone.datasets.loader import Batching, Loader
+from skipstone.datasets.options import SplitOptions
 from skipstone.inputs.base import DescribesSize, Input, Surveyable
 from skipstone.models.build import check_backbone_accepts, choose_head, recommend_options
 from skipstone.models.heads.options import HeadChoice
@@ -59,11 +60,50 @@ def choose_input(
     elif task.spatial_targets and keep_shape:
         choice = resolve_target(keep_shape)(choice)  # targets lie on the input
     _reject_too_large(choice, settings.values_for(entry.options_type()), model)
-    defaults = drop_subword_options(settings.make_options(VectorOptions), choice.input)
-    input = _make_input(entry, settings, defaults).fit(sources)
+    input = make_input(train_rows, settings, choice.input)
     if isinstance(input, DescribesSize):  # the user's own size, where one is given
         choice = dataclasses.replace(choice, reason=f"{choice.reason}; {input.describe_size()}")
     return choice, input
+
+
+def make_input(train_rows: Manifest, settings: Settings, defaults: Mapping[str, Any]) -> Input:
+    """The input with the user's options over `defaults`, fitted on the training rows."""
+    defaults = drop_subword_options(settings.make_options(VectorOptions), defaults)
+    unfitted = _make_input(INPUTS[train_rows.input], settings, defaults)
+    return unfitted.fit(train_rows.list_sources())
+
+
+def is_model_solved(settings: Settings, model: str, weights: str, rows: Manifest) -> bool:
+    """Whether the model that `choose_input` would choose for `rows` is solved in closed form."""
+    if model != "auto":
+        return BACKBONES[model].is_closed_form
+    entry = INPUTS[rows.input]
+    if entry.baseline is None:  # no model for this input is solved
+        return False
+    unfitted = _make_input(entry, settings, {})
+    survey = unfitted.survey(rows.list_sources()) if isinstance(unfitted, Surveyable) else {}
+    return BACKBONES[_choose_model(entry, model, weights, survey, rows).model].is_closed_form
+
+
+def decide_cross_validation(settings: Settings, *, is_solved: bool) -> bool:
+    """Whether the rows get folds: models that are solved do, unless rows are to be held out.
+
+    Raises:
+        UsageError: `--folds` for a model that is trained in steps, or with the share of a part.
+    """
+    shares = sorted({"val_share", "test_share"} & settings.values.keys())
+    folds = settings.make_options(SplitOptions).folds
+    if "folds" in settings.values and folds and (shares or not is_solved):
+        reason = (
+            f"{_flags(shares)} holds rows out instead"
+            if shares
+            else "the model is trained in steps, and its score is of rows that are held out"
+        )
+        raise UsageError(
+            f"--folds {folds} has no effect: {reason}.",
+            hint="Leave one of them out." if shares else "Leave it out.",
+        )
+    return is_solved and folds > 0 and not shares
 
 
 def _make_input(entry: InputSpec, settings: Settings, defaults: Mapping[str, Any]) -> Input:

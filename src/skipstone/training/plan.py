@@ -32,6 +32,7 @@ from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.datasets.augmentation import augment_options_type, make_augmentation, make_mixing
 from skipstone.datasets.cache import RecordCache
+from skipstone.datasets.folds import has_folds
 from skipstone.datasets.label_checks import check_train_labels, check_val_tags
 from skipstone.datasets.leakage import (
     inherited_roles,
@@ -75,7 +76,10 @@ from skipstone.training.network_choice import (
     choose_backbone,
     choose_head_part,
     choose_input,
+    decide_cross_validation,
     fit_head_shape,
+    is_model_solved,
+    make_input,
     reject_ineffective_options,
     reject_unsupported_options,
 )
@@ -114,6 +118,8 @@ class TrainPlan:
         loading: how batches are loaded; it changes none of them.
         parent: the model that `train --from` starts with.
         vectors: the word vectors that `train --vectors` starts with.
+        others: architectures and inputs that cross-validation compares with this plan's.
+        tries_grid: whether options that the user left open are searched for.
     """
 
     manifest: Manifest
@@ -128,6 +134,11 @@ class TrainPlan:
     loading: LoadOptions
     parent: ParentModel | None = None
     vectors: WordVectors | None = None
+    others: tuple[tuple[Arch, Input], ...] = ()
+    tries_grid: bool = True
+
+    def with_model(self, arch: Arch, input: Input) -> TrainPlan:
+        return replace(self, arch=arch, input=input, others=())
 
     def hash_files(self) -> dict[str, str]:
         """{path: SHA-256} of files that decide what is learnt: those of options (synonyms,
@@ -154,6 +165,10 @@ class TrainPlan:
             "seed": self.seed,
             "from": None if self.parent is None else self.parent.to_json(),
             "vectors": None if self.vectors is None else self.vectors.to_json(),
+            "others": [
+                {"arch": arch.to_json(), "input": make_input_record(self.manifest.input, input)}
+                for arch, input in self.others
+            ],
         }
 
 
@@ -201,7 +216,7 @@ def build_plan(
         return inherited or choose_input(settings, model, weights, rows)
 
     scan = make_scan(cache, lambda rows: choose(rows)[1])
-    manifest = _assign_roles(manifest, settings, weights, parent, scan)
+    manifest = _assign_roles(manifest, settings, model, weights, parent, scan)
     train_rows = manifest.rows_with_role("train")
     choice, input = choose(train_rows)
     task = _make_task(settings, manifest, train_rows, defaults, parent)
@@ -222,6 +237,7 @@ def build_plan(
         seed=seed,
         loading=settings.make_options(LoadOptions),
         parent=parent,
+        others=_list_others(choice, task, settings, train_rows),
     )
     _check_plan(plan, settings, chosen_for_user=parent is None and model == "auto")
     sources, options = train_rows.list_sources(), settings.make_options(VectorOptions)
@@ -238,9 +254,20 @@ def _read_manifest(data: Path, settings: Settings, parent: ParentModel | None) -
 
 
 def _assign_roles(
-    manifest: Manifest, settings: Settings, weights: str, parent: ParentModel | None, scan: ScanRows
+    manifest: Manifest,
+    settings: Settings,
+    model: str,
+    weights: str,
+    parent: ParentModel | None,
+    scan: ScanRows,
 ) -> Manifest:
-    """The manifest with roles; rows that the parent was made with keep theirs."""
+    """The manifest with roles; rows that the parent was made with keep theirs. Rows of a model that
+    is solved get folds."""
+    if parent is None:
+        is_solved = is_model_solved(settings, model, weights, manifest)
+    else:
+        is_solved = BACKBONES[parent.arch.name].is_closed_form
+    cross_validated = decide_cross_validation(settings, is_solved=is_solved)
     origin: object = weights
     roles: dict[int, str] = {}
     if parent is not None:
@@ -248,7 +275,9 @@ def _assign_roles(
     elif is_model_path(weights):
         roles = inherited_roles(weights, load_training_rows(resolve_bundle(weights)), manifest)
     options = settings.make_options(SplitOptions)
-    manifest = assign_roles(manifest, options, pinned=roles, scan=scan)
+    manifest = assign_roles(
+        manifest, options, pinned=roles, scan=scan, cross_validated=cross_validated
+    )
     if parent is None:  # a model may be fine-tuned on rows of one label
         check_train_labels(manifest)
     for sentence in manifest.notes:
@@ -306,6 +335,18 @@ def _choose_arch(
     head = choose_head_part(task, BACKBONES[choice.model], settings)
     head = fit_head_shape(head, input, task, train_rows)
     return Arch(choose_backbone(choice, head, settings), head)
+
+
+def _list_others(
+    choice: ModelChoice, task: Task, settings: Settings, train_rows: Manifest
+) -> tuple[tuple[Arch, Input], ...]:
+    """Of an automatic choice: the other models that cross-validation compares."""
+    others = []
+    for other in choice.others if has_folds(train_rows) else ():
+        head = choose_head_part(task, BACKBONES[other.model], settings)
+        input = make_input(train_rows, settings, other.input)
+        others.append((Arch(choose_backbone(other, head, settings), head), input))
+    return tuple(others)
 
 
 def _recipe_facts(

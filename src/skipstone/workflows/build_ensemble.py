@@ -26,6 +26,7 @@ from skipstone.core.strict_json import JsonFields
 from skipstone.core.versions import package_versions
 from skipstone.data.fingerprint import CONTENT_DIGEST
 from skipstone.data.manifest import MANIFEST_FILE, Manifest, save_manifest
+from skipstone.datasets.folds import has_folds
 from skipstone.datasets.leakage import save_ancestor_rows
 from skipstone.datasets.options import LoadOptions
 from skipstone.datasets.unreadable import UNREADABLE
@@ -187,6 +188,13 @@ def _join_roles(parts: Sequence[EnsembleMember]) -> Manifest:
             f"{most:,}. Members trained with the same --split-seed keep all of them."
         )
     if not roles.count("val"):
+        if fitted_on_all := [part.path for part in parts if has_folds(part.manifest)]:
+            raise UsageError(
+                f"no row is new to {join_limited(fitted_on_all)}: after cross-validation "
+                f"{'they were' if len(fitted_on_all) > 1 else 'it was'} fitted on all rows.",
+                hint="Train members that are solved at once with held-out rows: skipstone train "
+                "DATA --folds 0",
+            )
         raise UsageError(
             "no validation row remains: each is a training or test row of some member.",
             hint="Train the members with the same --split-seed.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,12 @@ def _train_in_folder(
     baseline_run = train_baseline(plan, run)
     output = get_learner(BACKBONES[plan.arch.backbone.name])(plan, run, cache)
     result, unreadable = output.result, len(plan.manifest.rows_with_role(UNREADABLE))
-    lineage = make_lineage(all_rows, command, result, unreadable=unreadable)
-    network, arch = output.network, output.arch
-    scores, bundle = score_and_write_bundle(plan, network, arch, lineage, run.bundle, cache)
-    baseline = compare_with_baseline(
-        baseline_run, plan, scores.records, plan.manifest.rows_with_role(scores.role)
+    lineage = make_lineage(all_rows, command, output, unreadable=unreadable)
+    network, arch, plan = output.network, output.arch, replace(plan, input=output.input)
+    scores, bundle = score_and_write_bundle(
+        *(plan, network, arch, lineage, run.bundle, cache), output.validation
     )
+    baseline = compare_with_baseline(baseline_run, plan, scores, arch.name)
     verification = export_and_verify(run.bundle)
     seconds = time.monotonic() - started
     outcome = RunOutcome(

@@ -28,7 +28,7 @@ from skipstone.inference.programs import read_programs
 from skipstone.inference.restore import restore_input, restore_network, restore_task
 from skipstone.text.input import TextInput
 from skipstone.text.options import TextOptions
-from skipstone.training.learner import extract_features, solve
+from skipstone.training.closed_form import extract_features, solve
 from tests.text_bundles import MODELS, text_run
 from tests.text_data import FILLER, WORDS
 

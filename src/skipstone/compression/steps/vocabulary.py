@@ -45,7 +45,7 @@ from skipstone.inputs.base import Input, Vocabulary
 from skipstone.models.build import build_network, export_tensors
 from skipstone.models.meta_device import on_meta
 from skipstone.models.network import Network
-from skipstone.training.learner import extract_features, solve
+from skipstone.training.closed_form import extract_features, solve
 
 BATCH = 64  # texts per batch when effects are measured
 _DOING = "the step vocabulary"
