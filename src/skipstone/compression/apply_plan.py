@@ -138,18 +138,11 @@ def shrink(
         Refusal: the new bundle fails to verify, or a step does not support this model.
     """
     unfinished = _unfinished_steps(out)
-    train_rows, val_rows, test_rows = (
-        manifest.rows_with_role(role) for role in ("train", "val", "test")
-    )
+    train_rows, val_rows = (manifest.rows_with_role(role) for role in ("train", "val"))
     try:
         with storage.write_folder(out, must_be_new=True, origin=origin) as new:
             work = StepContext(original, new, train_rows, val_rows, seed, unfinished=unfinished)
-            if needs_rehearsal(original, manifest):
-                receipt = _rehearse(work, plan, manifest, max_drop, latency_seconds)
-            else:
-                steps = run_steps(plan, work)
-                receipt = _measure(work, plan, steps, test_rows, max_drop, latency_seconds)
-            verification = _finish(new, receipt)
+            receipt, verification = _make(work, plan, manifest, max_drop, latency_seconds)
     except _TooMuchLost as lost:
         shutil.rmtree(unfinished, ignore_errors=True)
         return ShrinkResult(original, lost.receipt.to_json(), False, False)
@@ -159,6 +152,30 @@ def shrink(
         raise
     shutil.rmtree(unfinished, ignore_errors=True)
     return ShrinkResult(out, receipt.to_json(), receipt.accepted, receipt.proven, verification)
+
+
+def _make(
+    work: StepContext,
+    plan: ShrinkPlan,
+    manifest: Manifest,
+    max_drop: float,
+    latency_seconds: float,
+) -> tuple[ShrinkReceipt, Verification]:
+    """Make the new bundle, measure it and verify it."""
+    if needs_rehearsal(work.source, manifest):
+        receipt = _rehearse(work, plan, manifest, max_drop, latency_seconds)
+    else:
+        steps, test_rows = run_steps(plan, work), manifest.rows_with_role("test")
+        receipt = _measure(work, plan, steps, test_rows, max_drop, latency_seconds)
+    _state_figures(work.out, receipt, open_model(work.out).runtime.name)
+    add_files(work.out, {RECEIPT_FILE: receipt.to_bytes()})
+    verification = verify(work.out)
+    if not verification.ok:
+        raise Refusal(
+            "the shrunk model predicts differently in a new process: "
+            + "; ".join(verification.problems)
+        )
+    return receipt, verification
 
 
 def _rehearse(
@@ -230,19 +247,6 @@ def _measure(
         test = compare_accuracy(before.task, *scored, role="test", seed=seed)
         receipt = replace(receipt, test=test)
     return replace(receipt, figures=compare_metrics(before.task, *scored, seed=seed))
-
-
-def _finish(new: Path, receipt: ShrinkReceipt) -> Verification:
-    """Write figures and receipt into the new bundle, and verify it."""
-    _state_figures(new, receipt, open_model(new).runtime.name)
-    add_files(new, {RECEIPT_FILE: receipt.to_bytes()})
-    verification = verify(new)
-    if not verification.ok:
-        raise Refusal(
-            "the shrunk model predicts differently in a new process: "
-            + "; ".join(verification.problems)
-        )
-    return verification
 
 
 def _evaluate_both(
