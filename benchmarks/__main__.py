@@ -26,6 +26,7 @@ BENCHMARKS = {
     "fashion-mnist": "benchmarks.fashion_mnist",
     "parity": "benchmarks.parity",
     "text": "benchmarks.text",
+    "text-default": "benchmarks.text_default",
     "spoken-digits": "benchmarks.spoken_digits",
     "large-jpeg": "benchmarks.large_jpeg",
     "same-model": "benchmarks.same_model",

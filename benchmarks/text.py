@@ -149,12 +149,12 @@ def _one_fold(
         right[candidate] = whole.right("test")
     chosen = max(selected, key=lambda candidate: selected[candidate])
     right["chosen"] = right[chosen]
-    for model, answers in _peers(rows, train, test).items():
+    for model, answers in fit_peers(rows, train, test).items():
         right[f"peer {model}"] = answers
     return {"right": right, "val": selected, "chosen_model": chosen, "seconds": seconds}
 
 
-def _peers(
+def fit_peers(
     rows: list[tuple[str, str]], train: np.ndarray, test: np.ndarray
 ) -> dict[str, list[bool]]:
     """scikit-learn's linear models on TF-IDF of words, and of words and letters."""
