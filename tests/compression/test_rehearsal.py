@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from skipstone.bundle.format import Bundle
@@ -40,7 +39,6 @@ def test_one_fold_is_new_to_the_second_model(
     first, second = Bundle.load(run / "bundle"), Bundle.load(tmp_path / "second")
     features = [len(each.input_arrays["vocabulary.0"]) for each in (first, second)]
     assert features[1] < features[0]
-    assert not np.array_equal(first.tensors["backbone.bias"], second.tensors["backbone.bias"])
 
 
 def test_the_receipt_says_where_it_was_measured(run: Path) -> None:
