@@ -47,7 +47,7 @@ def assert_same(before: Arrays, after: Arrays) -> None:
         assert after[name].tobytes() == array.tobytes()  # also -0.0 and NaN
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.dictionaries(
         st.text("abc.0", min_size=1),

@@ -59,6 +59,9 @@ def test_a_plan_prints_only_what_was_chosen() -> None:
         ("int8,", "from '' on"),
         ("int8(samples=5), prune", '--plan "prune, int8(samples=5)"'),
         ("int8, prune, int8(samples=5)", '--plan "prune, int8(samples=5)"'),
+        ("sparsify, prune, share", '--plan "prune, sparsify, share"'),
+        ("share, sparsify", "share must be the last step"),
+        ("share, int8", "Leave share out"),
         ("", "empty"),
     ],
 )

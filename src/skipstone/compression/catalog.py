@@ -39,6 +39,7 @@ ENTRIES = (
         "skipstone.compression.options:SparsifyOptions",
         summary="the smallest weights become zero: a smaller file, not a faster model",
         source="https://arxiv.org/abs/1710.01878",
+        followed_by=("share",),
     ),
     StepSpec(
         "share",
@@ -46,6 +47,7 @@ ENTRIES = (
         "skipstone.compression.options:ShareOptions",
         summary="few different weights per layer: a smaller file, not a faster model",
         source="https://arxiv.org/abs/1510.00149",
+        followed_by=(),
     ),
     StepSpec(
         "int8",
@@ -53,6 +55,6 @@ ENTRIES = (
         "skipstone.compression.options:Int8Options",
         summary="8-bit integers instead of floats, calibrated on training data (NNCF, OpenVINO)",
         source="https://github.com/openvinotoolkit/nncf",
-        must_be_last=True,
+        followed_by=(),
     ),
 )

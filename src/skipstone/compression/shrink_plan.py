@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -75,7 +76,7 @@ class ShrinkPlan:
 
         Raises:
             UsageError: not a plan; an unknown step, option or value, with similar names; or a step
-                after one that must be last.
+                that would discard the output of an earlier one.
         """
         steps, position = [], 0
         while match := _STEP.match(text, position):
@@ -95,15 +96,34 @@ class ShrinkPlan:
 
 
 def _in_order(steps: list[Step]) -> ShrinkPlan:
-    """Check that a step that must be the last one is."""
-    last_only = [step for step in steps if STEPS[step.name].must_be_last]
-    if not last_only or last_only == steps[-1:]:
+    """Check that no step discards the output of an earlier one."""
+    discarded = _find_discarded(steps)
+    if discarded is None:
         return ShrinkPlan(tuple(steps))
-    others = [step for step in steps if step not in last_only]
+    allowed = STEPS[discarded.name].followed_by or ()
+    rule = f"may only be followed by {' or '.join(allowed)}" if allowed else "must be the last step"
+
+    def count_followers(step: Step) -> float:
+        followers = STEPS[step.name].followed_by
+        return math.inf if followers is None else len(followers)
+
+    unique = {step.name: step for step in steps if STEPS[step.name].followed_by is not None}
+    free = [step for step in steps if step.name not in unique]
+    ordered = [*free, *sorted(unique.values(), key=count_followers, reverse=True)]
+    hint = f'--plan "{ShrinkPlan(tuple(ordered))}"'
     raise UsageError(
-        f"{last_only[0].name} must be the last step: a later step would discard its output.",
-        hint=f'--plan "{ShrinkPlan((*others, last_only[-1]))}"',
+        f"{discarded.name} {rule}: a later step would discard its output.",
+        hint=hint if _find_discarded(ordered) is None else f"Leave {discarded.name} out.",
     )
+
+
+def _find_discarded(steps: list[Step]) -> Step | None:
+    """The first step whose output a later one would discard."""
+    for number, step in enumerate(steps, 1):
+        allowed = STEPS[step.name].followed_by
+        if allowed is not None and any(later.name not in allowed for later in steps[number:]):
+            return step
+    return None
 
 
 def _step(name: str, options: str) -> Step:

@@ -302,10 +302,11 @@ class StepSpec(Spec):
     """A step of shrinking.
 
     Args:
-        must_be_last: a later step would discard the output of this one.
+        followed_by: names of the steps that may come after this one, because others would discard
+            its output; None: any step.
     """
 
-    must_be_last: bool = False
+    followed_by: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
