@@ -157,7 +157,8 @@ class Scores:
     """The metrics of one evaluation.
 
     Args:
-        role: "train", "val" or "test", or the name of a split of other data.
+        role: "train", "val", "test", "folds" (cross-validation), or the name of a split of other
+            data.
         split: description of these rows for people.
         evaluation: the records that the metrics were computed from.
         headline: name of the metric that is shown first.

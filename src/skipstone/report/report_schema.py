@@ -17,7 +17,8 @@ class ReportData:
     Args:
         headline: the name of the metric shown first.
         metrics: one {"name", "title", "value", "low", "high", "n", "higher_is_better"} per metric.
-        split: description of the rows behind the metrics; `role` is "test" or "val".
+        split: description of the rows behind the metrics; `role` is "test", "folds"
+            (cross-validation) or "val".
         trained: names and values that describe the model and its training, in order.
         roles: number of rows by role: {"train": 800, "val": 100, "test": 100}.
         classes: one {"name", "train", "val", "test"} per class, with its rows of each role.
