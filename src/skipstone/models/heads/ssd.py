@@ -66,7 +66,7 @@ class SsdHead(Head):
 
     Args:
         options: number of maps, and the ratios of default boxes.
-        channels: of the backbone's feature maps; the last two of stride 8 or more are used.
+        channels: of the backbone's feature maps; the last three of stride 8 or more are used.
         strides: of the backbone's feature maps.
         classes: K.
         shapes: (width, height) of the default boxes of each map, as shares of the image
@@ -86,7 +86,7 @@ class SsdHead(Head):
         shapes: Sequence[Sequence[Sequence[float]]] | None = None,
     ) -> None:
         super().__init__()
-        self.used = deep_map_indices(strides, min(2, options.ssd_maps))
+        self.used = deep_map_indices(strides, min(3, options.ssd_maps))
         widths = [channels[index] for index in self.used]
         layers = []
         while len(widths) < options.ssd_maps:
