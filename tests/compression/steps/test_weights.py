@@ -11,13 +11,19 @@ from scipy.stats import entropy
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from skipstone.bundle.compact import DATA, TABLE, encode_tensors
 from skipstone.bundle.format import WEIGHTS_FILE, Bundle
 from skipstone.compression import recover as remade
 from skipstone.compression.apply_plan import shrink
 from skipstone.compression.options import SparsifyOptions
 from skipstone.compression.shrink_plan import ShrinkPlan, StepContext, run_steps
 from skipstone.compression.steps.share import SharedWeight
-from skipstone.compression.steps.sparsify import choose_masks, find_two_of_four, plan_densities
+from skipstone.compression.steps.sparsify import (
+    MaskedWeight,
+    choose_masks,
+    find_two_of_four,
+    plan_densities,
+)
 from skipstone.compression.weight_layers import constrain_weights, list_weights
 from skipstone.data.manifest import Manifest
 from skipstone.inference.open_model import open_model
@@ -66,6 +72,16 @@ def test_two_of_four_inputs_remain() -> None:
         remaining = kept[output, 4 * four : 4 * four + 4, row, column]
         assert sorted(np.flatnonzero(remaining)) == sorted(np.argsort(values)[2:])
     assert find_two_of_four(torch.randn(5, 3, 3, 3)).all()  # three inputs are not a multiple
+
+
+def test_a_sparse_weight_is_stored_as_what_remains_and_gaps() -> None:
+    """Negative weights, too, become +0.0: the bits of -0.0 are not zero."""
+    torch.manual_seed(0)
+    weight = torch.randn(200, 100)
+    (mask,) = choose_masks({"w": weight}, SparsifyOptions(), 0.1).values()
+    stored = encode_tensors({"w": MaskedWeight(mask)(weight).numpy()})
+    assert stored.keys() == {TABLE, DATA}
+    assert 4 * 2000 < len(stored[DATA]) < 4 * 2000 + 20_000 / 8 * entropy([0.1, 0.9], base=2) * 1.06
 
 
 def test_the_density_falls_as_zhu_and_gupta_have_it() -> None:

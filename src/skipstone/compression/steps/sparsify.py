@@ -45,7 +45,7 @@ class MaskedWeight(nn.Module):
         self.register_buffer("mask", mask)
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight * self.mask
+        return weight.masked_fill(~self.mask, 0)  # a product would give -0.0, which is stored
 
 
 def apply_sparsify(options: SparsifyOptions, work: StepContext) -> dict[str, Any]:
