@@ -35,6 +35,7 @@ BENCHMARKS = {
     "audit": "benchmarks.audit",
     "audit-texts": "benchmarks.audit_texts",
     "residual": "benchmarks.residual",
+    "fine-tuning": "benchmarks.fine_tuning",
     "questions": "benchmarks.questions",
 }
 
