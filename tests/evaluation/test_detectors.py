@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pyramid": {"pyramid_channels": 32, "branch_layers": 1},
     "ssd": {"ssd_maps": 3},
     "yolo": {"pyramid_channels": 32, "branch_layers": 1},
+    "fast-rcnn": {"region_channels": 32, "region_hidden": 32},
     "faster-rcnn": {"pyramid_channels": 32, "region_hidden": 32, "max_regions": 40},
 }
 HEAD_NAMES = [entry.name for entry in HEADS if entry.output_level == "box"]

@@ -260,6 +260,8 @@ class HeadSpec(Spec):
         requires: what the backbone has to provide (`BackboneSpec.provides`).
         fit_shape: function(options, sides of the training part's boxes as shares of the input
             (n, 2)) -> keywords for the head, JSON-able; they are stored in the architecture.
+        regions: how many regions of a sample it classifies by default, which the input has to find;
+            0 for a head that takes none.
     """
 
     output_level: Literal["sample", "pixel", "box"] | None = None
@@ -270,6 +272,7 @@ class HeadSpec(Spec):
     finetune_recipe: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     fit_shape: str | None = None
+    regions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

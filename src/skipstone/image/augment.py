@@ -28,7 +28,8 @@ from skipstone.core.rng import draw_uniform, scoped_seed, transform_with_fill
 from skipstone.data.mask_files import IGNORE_INDEX
 from skipstone.data.samples import Sample
 from skipstone.image.random_policies import apply_randaugment, apply_trivialaugment
-from skipstone.inputs.base import DecodedSample
+from skipstone.inputs.base import REGIONS, DecodedSample
+from skipstone.models.box_offsets import clip_boxes
 
 Values = list[Tensor]  # the image uint8 (C, H, W) first, then masks and boxes as tv_tensors
 Operation = Callable[[Values, random.Random, float], Values]
@@ -114,6 +115,8 @@ class ImageAugmentation:
             _refuse_plain_spatial_targets({k: y for k, y in targets.items() if k not in spatial})
         image = self.to_compute_type(sample.x[self.key]).permute(2, 0, 1)  # (C, H, W)
         values = [image, *(_unclamp(targets[name]) for name in spatial)]
+        if REGIONS in sample.x:
+            values.append(_as_boxes(sample.x[REGIONS], image))
         if self._needs_frame:
             values = _zoom_and_crop(values, rng, self._scale, self.output_size, self.fill)
         for operation, strength in self.operations:
@@ -121,9 +124,10 @@ class ImageAugmentation:
         if self.custom is not None:
             values[0] = _apply_custom(self.custom, values[0].contiguous(), rng)
         image = values[0].permute(1, 2, 0).contiguous()  # (H, W, C)
+        regions = {REGIONS: _clip_regions(values.pop(), image)} if REGIONS in sample.x else {}
         y = {**targets, **dict(zip(spatial, values[1:], strict=True))} if spatial else sample.y
         return Sample(
-            {**sample.x, self.key: image},
+            {**sample.x, **regions, self.key: image},
             y if y is None else drop_hidden_boxes(y, self.ragged),
             # the affine to the source's coordinates no longer holds
             replace(meta, to_source=None) if self._is_geometric and meta.to_source else meta,
@@ -141,6 +145,23 @@ def _unclamp(value: Tensor) -> Tensor:
         clamping_mode=None,
     )
     return unclamped
+
+
+def _as_boxes(regions: Tensor, image: Tensor) -> Tensor:
+    """Regions (R, 4) as boxes that operations move with the image (C, H, W)."""
+    boxes: Tensor = tv_tensors.BoundingBoxes(
+        regions,
+        format=tv_tensors.BoundingBoxFormat.XYXY,
+        canvas_size=(image.shape[1], image.shape[2]),
+        clamping_mode=None,
+    )
+    return boxes
+
+
+def _clip_regions(regions: Tensor, image: Tensor) -> Tensor:
+    """Regions (R, 4) without what lies outside the image (H, W, C); zeros where nothing remains."""
+    clipped = clip_boxes(regions.as_subclass(Tensor), image.shape)
+    return clipped * (clipped[:, 2:] > clipped[:, :2]).all(dim=1, keepdim=True)
 
 
 def drop_hidden_boxes(y: dict[str, Tensor], ragged: frozenset[str]) -> dict[str, Tensor]:

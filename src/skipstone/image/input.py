@@ -5,13 +5,14 @@ file bytes --pixels.py--> record (H, W, C) uint8 --ImageFront, in the graph--> (
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skipstone.core.errors import DamagedError, DataError
+from skipstone.core.errors import DamagedError, DataError, UsageError
 from skipstone.data.sources import Source
 from skipstone.image.base_input import STATISTICS, BaseImageInput, sample_sources
 from skipstone.image.decode import decode_with_size
@@ -21,7 +22,8 @@ from skipstone.image.high_depth_input import HighDepthImageInput
 from skipstone.image.inspect_file import inspect_and_decode_image
 from skipstone.image.options import ImageOptions
 from skipstone.image.pixel_format import choose_pixel_format, detect_formats
-from skipstone.inputs.base import Array, DecodedSample, FeatureSpec
+from skipstone.image.selective_search import search_regions
+from skipstone.inputs.base import REGIONS, Array, DecodedSample, FeatureSpec
 from skipstone.inputs.inspection import InspectionResult
 
 if TYPE_CHECKING:
@@ -54,8 +56,6 @@ class ImageInput(BaseImageInput):
     "fit"); using another raises ValueError.
     """
 
-    standalone_decoder = "skipstone.image.geometry:decode_with_geometry"
-
     def __init__(
         self,
         options: ImageOptions,
@@ -65,6 +65,11 @@ class ImageInput(BaseImageInput):
         if arrays:
             raise DamagedError(f"an image input holds no arrays, but {sorted(arrays)} were stored.")
         super().__init__(options, _unfitted_state(options) if state is None else state)
+        self._regions: dict[bytes, Array] = {}
+
+    @property
+    def standalone_decoder(self) -> str | None:
+        return None if self.options.regions else "skipstone.image.geometry:decode_with_geometry"
 
     def fit(self, sources: Sequence[Source]) -> BaseImageInput:
         """Fit on up to 256 images spread over `sources`.
@@ -77,6 +82,11 @@ class ImageInput(BaseImageInput):
         """
         sample = sample_sources(sources)
         kind = choose_pixel_format(detect_formats(sample, self.options.pages), self.options)
+        if kind is not None and self.options.regions:
+            raise UsageError(
+                "selective search takes photos of 8 bits, and these pictures are deeper.",
+                hint="Reduce them (--bits 8), or choose another --head.",
+            )
         if kind is not None:
             return HighDepthImageInput.fit_kind(self.options, kind, sample)
         in_colour = ImageInput(replace(self.options, channels=3, normalize="none"))
@@ -110,10 +120,26 @@ class ImageInput(BaseImageInput):
         return self.fit(sources).get_state()[0]
 
     def feature_spec(self) -> FeatureSpec:
-        return FeatureSpec("image", self.channels)
+        return FeatureSpec("image", self.channels, regions=self.options.regions)
 
     def _decode(self, data: bytes | Array, spec: dict[str, Any]) -> tuple[Array, tuple[int, int]]:
         return decode_with_size(data, spec)
+
+    def encode(self, raw: DecodedSample) -> dict[str, Array]:
+        """{"image": (H, W, C)}, and {"regions": (R, 4)} in pixels of it, if the options ask for
+        some; rows of zeros follow where fewer are found."""
+        arrays = super().encode(raw)
+        if self.options.regions:
+            arrays[REGIONS] = self._find_regions(raw.value)
+        return arrays
+
+    def _find_regions(self, record: Array) -> Array:
+        """Found once per record: the search takes most of a second."""
+        key = hashlib.blake2b(record.tobytes(), digest_size=16).digest()
+        if key not in self._regions:
+            found = search_regions(record, self.options.regions)
+            self._regions[key] = np.pad(found, ((0, self.options.regions - len(found)), (0, 0)))
+        return self._regions[key]
 
     def inspect_and_decode(
         self, data: bytes | Array
@@ -131,7 +157,12 @@ class ImageInput(BaseImageInput):
 
     def make_example(self, batch: int) -> dict[str, Array]:
         rng = np.random.default_rng(0)
-        return {"image": rng.integers(0, 256, self.example_shape(batch), np.uint8)}
+        image = rng.integers(0, 256, self.example_shape(batch), np.uint8)
+        if not self.options.regions:
+            return {"image": image}
+        corners = rng.uniform(0, min(image.shape[1:3]), (batch, self.options.regions, 2, 2))
+        regions = np.sort(corners, axis=2).reshape(batch, -1, 4)
+        return {"image": image, REGIONS: regions.astype(np.float32)}
 
     def make_golden_files(self, count: int) -> list[tuple[str, bytes]]:
         if self.typical_shape is not None:

@@ -76,6 +76,13 @@ class ImageOptions(CheckedOptions):
         "weights ('imagenet', 'half' = 0.5 and 0.5, 'clip'), 'fit' measures them on the training "
         "data, 'none' gives pixels in 0..1",
     )
+    regions: int = option(
+        0,
+        range=int_range(0, 5000),
+        keeps_fit=True,
+        help="regions of each picture, found by selective search, that a network gets as well; for "
+        "--head fast-rcnn, which has 1000 by default",
+    )
     interpolation: Interpolation = option(
         "bilinear",
         keeps_fit=True,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
+#: The array of regions (R, 4) in pixels that a head classifies; rows of zeros are padding.
+REGIONS = "regions"
 #: Ids in arrays of tokens: padding, out of vocabulary, the first entry of the vocabulary.
 PAD, UNKNOWN, FIRST = 0, 1, 2
 
@@ -40,11 +42,13 @@ class FeatureSpec:
         channels: number of channels, or of features.
         requires_float32: whether values need float32 up to and through the backbone's first layer, whatever
             precision the rest of the network uses.
+        regions: rows of the array REGIONS; 0 for an input without.
     """
 
     kind: str
     channels: int
     requires_float32: bool = False
+    regions: int = 0
 
 
 class DynamicAxis(NamedTuple):

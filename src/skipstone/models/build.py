@@ -99,6 +99,7 @@ def build_backbone_and_head(arch: Arch, emits: FeatureSpec) -> tuple[Backbone, H
 
     head_entry = HEADS[arch.head.name]
     check_head_needs(head_entry, entry, arch.backbone.name)
+    check_regions(head_entry, emits)
     head: Head = head_entry.load()(
         head_entry.make_options(arch.head.args.get("options")),
         channels=tuple(backbone.channels),
@@ -213,6 +214,22 @@ def check_head_needs(head: HeadSpec, backbone: BackboneSpec, name: str) -> None:
                 f"the head {head.name!r} needs {need}, which {name!r} does not provide.",
                 hint=f"Choose --model {' or '.join(fitting)}" if fitting else None,
             )
+
+
+def check_regions(head: HeadSpec, emits: FeatureSpec) -> None:
+    """UsageError where a head classifies regions and the input finds none, or the other way round."""
+    if bool(head.regions) == bool(emits.regions):
+        return
+    if head.regions:
+        raise UsageError(
+            f"the head {head.name!r} classifies regions, and this input finds none.",
+            hint=f"Leave --regions out, or ask for some: --regions {head.regions}",
+        )
+    fitting = " or ".join(e.name for e in HEADS if e.regions)
+    raise UsageError(
+        f"--regions {emits.regions} is for heads that classify them, and {head.name!r} does not.",
+        hint=f"Leave it out, or choose --head {fitting}",
+    )
 
 
 def recommend_options(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from skipstone.inputs.base import REGIONS
 from skipstone.models.backbone import Backbone, SequenceBackbone
 from skipstone.models.frozen_prefix import FrozenPrefix
 from skipstone.models.heads.base import Head
@@ -64,7 +65,7 @@ class Network(nn.Module):
         features: tuple[Tensor, ...] = self.backbone(arrays)
         if MIXED in x:
             features = tuple(blend_pairs(feature, x[MIXED]) for feature in features)
-        return features, _image_size(arrays)
+        return add_regions(features, x), _image_size(arrays)
 
     def _features_of_mixed_words(self, x: Tensor, share: Tensor) -> tuple[Tensor, ...]:
         """wordMixup (Guo, Mao and Zhang 2019, arXiv:1905.08941): vectors of two texts' tokens
@@ -94,12 +95,24 @@ class Network(nn.Module):
         if self.prefix is not None and self.prefix.has_arrays(x):
             outputs: dict[str, Tensor] = self.head(*self.features_and_size(x))
             return outputs
-        return self.predict_arrays(self.front(x))
+        return self.predict_arrays(self.front(x), x)
 
-    def predict_arrays(self, arrays: Any) -> dict[str, Tensor]:
-        """Outputs from what the front gives: (N, C, H, W), or what else the backbone takes."""
-        outputs: dict[str, Tensor] = self.head(self.backbone(arrays), _image_size(arrays))
+    def predict_arrays(
+        self, arrays: Any, x: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Outputs from what the front gives: (N, C, H, W), or what else the backbone takes.
+
+        Args:
+            x: the inputs by name, of which a head may need more than the backbone does.
+        """
+        features = add_regions(self.backbone(arrays), x or {})
+        outputs: dict[str, Tensor] = self.head(features, _image_size(arrays))
         return outputs
+
+
+def add_regions(features: tuple[Tensor, ...], x: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """The feature maps, and last the regions (N, R, 4) of the input, if it has some."""
+    return (*features, x[REGIONS]) if REGIONS in x else features
 
 
 def _image_size(arrays: Any) -> tuple[int, ...]:

@@ -179,18 +179,16 @@ def _(boxes: Tensor, iou: float) -> Tensor:
 
 def _to_onnx(boxes: Any, iou: float) -> Any:
     """Each box has a score by its place, so that every runtime takes them in the same order."""
-    import numpy as np
-    from onnx import numpy_helper
     from onnxscript import opset20
 
     op: Any = opset20
-    count = int(boxes.shape[1])
-    rank = numpy_helper.from_array(np.arange(count, 0, -1, dtype=np.float32)[None] / count)
     first, second = (op.Constant(value_ints=[number]) for number in (0, 1))
     zeros = op.Mul(op.ReduceMax(boxes, op.Constant(value_ints=[2]), keepdims=0), 0.0)  # (N, k)
-    scores = op.Unsqueeze(op.Add(zeros, op.Constant(value=rank)), second)  # (N, 1, k)
-    most, overlap = op.Constant(value_ints=[count]), op.Constant(value_floats=[iou])
-    chosen = op.NonMaxSuppression(boxes, scores, most, overlap)  # (n, 3): photo, 0, box
+    rank = op.CumSum(op.Add(zeros, 1.0), op.Constant(value_int=1))
+    scores = op.Unsqueeze(op.Reciprocal(rank), second)  # (N, 1, k)
+    count = op.Gather(op.Shape(boxes), second, axis=0)
+    overlap = op.Constant(value_floats=[iou])
+    chosen = op.NonMaxSuppression(boxes, scores, count, overlap)  # (n, 3): photo, 0, box
     places = op.Gather(chosen, op.Constant(value_ints=[0, 2]), axis=1)
     length = op.Gather(op.Shape(places), first, axis=0)
     ones = op.Expand(op.Constant(value_float=1.0), length)

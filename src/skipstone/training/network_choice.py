@@ -55,8 +55,12 @@ def choose_input(
     survey = unfitted.survey(sources) if isinstance(unfitted, Surveyable) else {}
     choice = _choose_model(entry, model, weights, survey, train_rows)
     task, keep_shape = TASKS[train_rows.task], entry.adapt_to_spatial_targets
-    if task.input_options:
-        choice = dataclasses.replace(choice, input={**choice.input, **task.input_options})
+    head = settings.make_options(HeadChoice).head
+    regions = HEADS[head].regions if head != "auto" else 0
+    needs = {"regions": regions} if regions else {}
+    if task.input_options or needs:
+        wanted = {**choice.input, **task.input_options, **needs}
+        choice = dataclasses.replace(choice, input=wanted)
     elif task.spatial_targets and keep_shape:
         choice = resolve_target(keep_shape)(choice)  # targets lie on the input
     _reject_too_large(choice, settings.values_for(entry.options_type()), model)

@@ -55,6 +55,7 @@ from skipstone.inputs.base import Input, Resizable, make_input_record
 from skipstone.models.build import (
     check_backbone_accepts,
     check_head_needs,
+    check_regions,
     reject_small_images,
 )
 from skipstone.models.text_backbone_options import VectorOptions
@@ -383,6 +384,7 @@ def _check_plan(plan: TrainPlan, settings: Settings, *, chosen_for_user: bool) -
     reject_ineffective_options(settings, model, plan.task.options, plan.recipe)
     check_backbone_accepts(backbone, model, plan.input.feature_spec().kind)
     check_head_needs(HEADS[head], backbone, model)
+    check_regions(HEADS[head], plan.input.feature_spec())
     make_augmentation(plan.augment, plan.input, plan.task)
     mixing = make_mixing(plan.augment, plan.task, backbone)
     if plan.recipe.feature_cache and mixing is not None:
@@ -393,6 +395,12 @@ def _check_plan(plan: TrainPlan, settings: Settings, *, chosen_for_user: bool) -
     if isinstance(plan.input, Resizable):
         with contextlib.suppress(Refusal):  # images of different sizes
             reject_small_images(plan.arch, plan.input.feature_spec(), plan.input.get_resolution())
+    if HEADS[head].regions and (plan.recipe.feature_cache or mixing is not None):
+        flag = "--feature-cache" if plan.recipe.feature_cache else "mixing of pictures"
+        raise UsageError(
+            f"{flag} does not go with --head {head}: each picture's regions are its own.",
+            hint="Leave it out.",
+        )
 
 
 def check_input_hashes(plan: TrainPlan, run: RunFolder) -> None:

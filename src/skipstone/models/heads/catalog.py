@@ -143,4 +143,17 @@ ENTRIES = (
         train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
         finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 1e-3, "clip": 10.0},
     ),
+    HeadSpec(
+        "fast-rcnn",
+        "skipstone.models.heads.fast_rcnn:FastRcnnHead",
+        "skipstone.models.heads.options:FastRcnnOptions",
+        summary="classifies regions that selective search finds",
+        source="Girshick 2015, arXiv:1504.08083; Uijlings et al. 2013",
+        output_level="box",
+        regions=1000,
+        recommended_backbone_options={"last_map": "stage"},
+        decodes_boxes=True,
+        train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
+        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 1e-3, "clip": 10.0},
+    ),
 )

@@ -12,6 +12,7 @@ FinestStride = Literal[4, 8, 16]
 
 
 _DROPOUT_HELP = "probability of dropping one of the head's features while training"
+_HIDDEN_HELP = "units of each hidden layer that classifies a region"
 _PYRAMID_HELP = "channels of each map of the detector's pyramid"
 
 
@@ -23,7 +24,7 @@ class HeadChoice:
         "auto",
         help="auto: the task's default; or a name, where the task has a choice. For masks: "
         "lraspp, fcn, unet, segnet, deeplabv3, deeplabv3plus. For boxes: pyramid, yolo, ssd, "
-        "faster-rcnn",
+        "faster-rcnn, fast-rcnn",
     )
 
 
@@ -132,14 +133,22 @@ class SsdOptions(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FastRcnnOptions(CheckedOptions):
+    """Fast R-CNN."""
+
+    region_channels: int = option(
+        128, range=int_range(1), help="channels of the map that regions are pooled from"
+    )
+    region_hidden: int = option(256, range=int_range(1), help=_HIDDEN_HELP)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FasterRcnnOptions(CheckedOptions):
     """Faster R-CNN. torchvision's has 256 channels, 1024 hidden units, stride 4, an anchor scale of 8
     and 1000 regions."""
 
     pyramid_channels: int = option(128, range=int_range(8), help=_PYRAMID_HELP)
-    region_hidden: int = option(
-        256, range=int_range(1), help="units of each hidden layer that classifies a region"
-    )
+    region_hidden: int = option(256, range=int_range(1), help=_HIDDEN_HELP)
     max_regions: int = option(
         300, range=int_range(1, 2000), help="most regions of a photo that are classified"
     )
