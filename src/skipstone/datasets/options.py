@@ -96,6 +96,11 @@ class LoadOptions:
         return int(self.max_bad)
 
 
+def count_allowed(max_bad: str | None, rows: int) -> int | None:
+    """The number of `rows` that `max_bad` allows to be unreadable; None for any number."""
+    return None if max_bad is None else LoadOptions(max_bad=max_bad).max_unreadable(rows)
+
+
 def _share_or_count(value: object) -> str:
     """ "1%" or "12", from "1%", "0.01", 0.01, "12" or 12: a number with a point is a share."""
     text = str(value).strip()

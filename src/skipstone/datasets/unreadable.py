@@ -18,13 +18,11 @@ import numpy as np
 
 from skipstone.core import events
 from skipstone.core.errors import DataError
-from skipstone.core.formatting import format_cell, pluralize
+from skipstone.core.formatting import format_cell
 from skipstone.data.manifest import ROLES, Manifest
 from skipstone.data.samples import SampleMeta
 from skipstone.datasets.cache import RecordCache
 from skipstone.datasets.loader import Batching, Loader, prefetch
-from skipstone.datasets.options import LoadOptions
-from skipstone.inference.predictor import Evaluation
 from skipstone.inputs.base import Input
 from skipstone.tasks.base import Task
 
@@ -33,27 +31,6 @@ UNREADABLE = "unreadable"
 #: With too many unreadable rows, up to so many more are still read, so that the list is complete.
 READ_ON = 2_000
 _THREADS = min(4, os.cpu_count() or 1)
-
-
-def limit_unreadable(evaluation: Evaluation, rows: int, max_bad: str | None) -> str:
-    """ "; 3 of 40 rows unreadable", for the description of what was scored; "" if all were read.
-
-    Args:
-        max_bad: as `LoadOptions.max_bad`; None for any number.
-
-    Raises:
-        DataError: more rows than that cannot be read.
-    """
-    failures = evaluation.failures
-    allowed = rows if max_bad is None else LoadOptions(max_bad=max_bad).max_unreadable(rows)
-    count = f"{len(failures):,} of {pluralize(rows, 'row')}"
-    if len(failures) > allowed:
-        raise DataError(
-            f"{count} cannot be read, more than --max-bad {max_bad} allows ({allowed:,}). The first: "
-            f"{failures[0].name}: {failures[0].error}",
-            hint="Repair or remove these files, or allow more: --max-bad SHARE",
-        )
-    return f"; {count} unreadable" if failures else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,26 @@ def compute_scores(
     )
 
 
+def limit_unreadable(evaluation: Evaluation, rows: int, allowed: int | None) -> str:
+    """ "; 3 of 40 rows unreadable", for the description of what was scored; "" if all were read.
+
+    Args:
+        allowed: rows that may be unreadable; None for any number.
+
+    Raises:
+        DataError: more rows than that cannot be read.
+    """
+    failures = evaluation.failures
+    count = f"{len(failures):,} of {pluralize(rows, 'row')}"
+    if allowed is not None and len(failures) > allowed:
+        raise DataError(
+            f"{count} cannot be read, more than --max-bad allows ({allowed:,}). The first: "
+            f"{failures[0].name}: {failures[0].error}",
+            hint="Repair or remove these files, or allow more: --max-bad SHARE",
+        )
+    return f"; {count} unreadable" if failures else ""
+
+
 def require_readable(evaluation: Evaluation, rows: int, role: str, allowed: int = 0) -> None:
     """Warn of rows that were readable when the work began, and no longer are; DataError if they are
     more than `allowed`, or all: what is left would be another test."""

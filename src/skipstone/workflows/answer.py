@@ -20,9 +20,9 @@ from skipstone.data.options import TABLE_SOURCE_OPTIONS, ReadOptions
 from skipstone.data.predict_inputs import STANDARD_INPUT, PredictItem, list_predict_items
 from skipstone.data.read import read_manifest
 from skipstone.datasets.leakage import warn_of_leakage
-from skipstone.datasets.unreadable import limit_unreadable
+from skipstone.datasets.options import count_allowed
 from skipstone.evaluation.intervals import Estimate
-from skipstone.evaluation.scores import Scores, compute_scores
+from skipstone.evaluation.scores import Scores, compute_scores, limit_unreadable
 from skipstone.inference.open_model import open_model
 from skipstone.inference.predictor import Failure, Predictor
 from skipstone.inference.tiled_predictor import TiledPredictor
@@ -141,7 +141,7 @@ def evaluate(
             + shlex.join(["skipstone", "predict", str(model), str(data)]),
         )
     warn_of_leakage(model, folder, manifest, evaluation.rows)
-    unread = limit_unreadable(evaluation, len(manifest), max_bad)
+    unread = limit_unreadable(evaluation, len(manifest), count_allowed(max_bad, len(manifest)))
     scores = compute_scores(
         predictor.task, evaluation, manifest, role=name, seed=seed, split=name + unread
     )

@@ -34,8 +34,9 @@ from skipstone.data.manifest import Manifest
 from skipstone.data.options import ReadOptions
 from skipstone.data.read import read_manifest
 from skipstone.datasets.leakage import warn_of_leakage
-from skipstone.datasets.unreadable import limit_unreadable
+from skipstone.datasets.options import count_allowed
 from skipstone.evaluation.intervals import Estimate, interval, paired_difference
+from skipstone.evaluation.scores import limit_unreadable
 from skipstone.inference.backends.torch_backend import TorchRuntime
 from skipstone.inference.golden_outputs import Goldens, compare_outputs
 from skipstone.inference.open_model import open_runtime
@@ -406,7 +407,7 @@ def _evaluate(model: _Model, manifest: Manifest, max_bad: str | None) -> tuple[T
     task = restore_task(model.bundle)
     predictor = Predictor(restore_input(model.bundle), model.open(), task, dict(model.bundle.post))
     evaluation = predictor.evaluate(manifest)
-    limit_unreadable(evaluation, len(manifest), max_bad)
+    limit_unreadable(evaluation, len(manifest), count_allowed(max_bad, len(manifest)))
     if lost := evaluation.failures:
         events.emit_warning(
             f"{len(lost):,} of {len(manifest):,} rows of {manifest.root} cannot be read and are not "

@@ -38,6 +38,10 @@ class FinishedRun:
     report: ReportData
 
     @property
+    def page(self) -> Path:
+        return self.path / REPORT_HTML
+
+    @property
     def verification(self) -> Verification:
         return Verification.from_rows(list(self.report.verification["rows"]))
 

@@ -12,7 +12,6 @@ from skipstone.bundle.format import WEIGHTS_FILE
 from skipstone.core.formatting import format_difference, relative_path
 from skipstone.core.results import TableResult
 from skipstone.report.blocks import MetricValue
-from skipstone.report.report_data import REPORT_HTML
 from skipstone.report.text_format import escape_control_characters, format_interval, format_metric
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ class RunResult(TableResult):
         return cls(
             run=relative_path(done.path),
             bundle=relative_path(bundle),
-            report=relative_path(done.path / REPORT_HTML),
+            report=relative_path(done.page),
             scores=done.restore_scores(task),
             metric_definitions=tuple(task.list_metrics()),
             verification=done.verification,
