@@ -82,7 +82,9 @@ def _family(
             macs=macs,
             input_size=224,
         )
-        yield replace(spec, **fields)
+        spec = replace(spec, **fields)
+        # a spectrogram may have fewer bands or frames
+        yield spec if spec.least_side == 1 else replace(spec, accepts=("image",))
 
 
 def _published(name: str, summary: str, *, version: int = 1, **fields: Any) -> dict[str, Any]:
