@@ -132,6 +132,8 @@ def settings_of(case: Case) -> dict[str, Any]:
             if get_spec(field).requires.get("text_features", form) == form:
                 known.add(field.name)
     small = {name: value for name, value in SMALL.items() if name in known}
+    if "size" in small:
+        small["size"] = max(small["size"], model.least_side)
     steps = {name: value for name, value in STEPS.items() if name not in unsupported_options(model)}
     return {**small, **steps, "dedup": "exact", "threads": 1}
 

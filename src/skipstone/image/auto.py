@@ -116,14 +116,15 @@ def for_dense_prediction(choice: ModelChoice) -> ModelChoice:
     """The same choice for dense prediction, where images keep their aspect ratio.
 
     Sides are padded to a multiple of the network's stride: 32, or 8 for the networks of tiny
-    images.
+    images, and more where the network takes no smaller images.
     """
-    tiny = (BACKBONES[choice.model].input_size or _DEFAULT_SIZE) <= MAX_TINY_SIDE
+    model = BACKBONES[choice.model]
+    unit = 8 if (model.input_size or _DEFAULT_SIZE) <= MAX_TINY_SIDE else 32
     input = {
         **choice.input,
         "size": MAX_DENSE_SIDE,
         "resize": "keep",
-        "pad": 8 if tiny else 32,
+        "pad": unit * math.ceil(model.least_side / unit),
     }
     return replace(choice, input=input)
 

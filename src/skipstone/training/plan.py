@@ -361,6 +361,8 @@ def _recipe_facts(
         if pretrained
         else {**backbone.train_recipe, **head.train_recipe}
     )
+    if head.output_level == "box":  # such heads have no auxiliary form
+        suited.pop("auxiliary_loss", None)
     return RecipeFacts(
         samples=len(train_rows),
         pretrained=pretrained,
