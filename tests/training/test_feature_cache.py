@@ -202,7 +202,9 @@ def kill_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kill", "at"), [(kill_view, 0), (kill_view, 1), (kill_step, 2), (kill_step, 7)], ids=str
+    ("kill", "at"),
+    [(kill_view, 0), (kill_view, 1), (kill_step, 2), (kill_step, 7)],
+    ids=["view 0", "view 1", "step 2", "step 7"],
 )
 def test_a_killed_run_ends_the_same(
     kill: Callable[[pytest.MonkeyPatch, int], None],
