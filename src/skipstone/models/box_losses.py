@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
+from skipstone.models.box_offsets import pair_positions
 from skipstone.models.losses import Criterion, Outputs, Targets
 
 #: Factors of the losses of scores, boxes and distances (PP-YOLOE, arXiv:2203.16250).
@@ -32,7 +33,7 @@ def make_anchors(maps: Sequence[Tensor], strides: Sequence[int]) -> tuple[Tensor
         height, width = feature.shape[-2:]
         y = (torch.arange(height, dtype=torch.float32, device=feature.device) + 0.5) * stride
         x = (torch.arange(width, dtype=torch.float32, device=feature.device) + 0.5) * stride
-        points.append(torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1))
+        points.append(pair_positions(x, y))
         scales.append(torch.full_like(points[-1][:, :1], float(stride)))
     return torch.cat(points), torch.cat(scales)
 

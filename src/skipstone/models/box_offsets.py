@@ -41,3 +41,10 @@ def clip_boxes(boxes: Tensor, size: Sequence[int]) -> Tensor:
     """Boxes (..., 4) without what lies outside an image of this (height, width)."""
     limits = torch.tensor([size[1], size[0], size[1], size[0]], dtype=boxes.dtype)
     return torch.minimum(boxes.clamp(min=0), limits.to(boxes.device))
+
+
+def pair_positions(x: Tensor, y: Tensor) -> Tensor:
+    """(H * W, 2): each x (W,) beside each y (H,), row by row. By broadcasting, as an export of any
+    size cannot repeat by a size."""
+    shape = y.shape[0], x.shape[0]
+    return torch.stack([x[None].expand(shape), y[:, None].expand(shape)], dim=2).reshape(-1, 2)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skipstone.models.box_offsets import clip_boxes, decode_offsets
+from skipstone.models.box_offsets import clip_boxes, decode_offsets, pair_positions
 from skipstone.models.heads.base import Head
 from skipstone.models.heads.options import FasterRcnnOptions
 from skipstone.models.losses import Criterion
@@ -193,5 +193,5 @@ def place_anchors(feature: Tensor, shapes: Tensor, size: Sequence[int]) -> Tenso
     height, width = feature.shape[-2:]
     y = torch.arange(height, dtype=torch.float32, device=feature.device) * (size[0] // height)
     x = torch.arange(width, dtype=torch.float32, device=feature.device) * (size[1] // width)
-    corner = torch.stack([x.repeat(height), y.repeat_interleave(width)] * 2, dim=1)
+    corner = pair_positions(x, y).repeat(1, 2)
     return (corner[:, None] + shapes.to(feature.device)).reshape(-1, 4)

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torchvision.ops import box_iou
 
 from skipstone.core.errors import UsageError
-from skipstone.models.box_offsets import clip_boxes, decode_offsets, encode_offsets
+from skipstone.models.box_offsets import clip_boxes, decode_offsets, encode_offsets, pair_positions
 from skipstone.models.heads.base import Head
 from skipstone.models.heads.dense import conv_norm_relu, deep_map_indices
 from skipstone.models.heads.options import SsdOptions
@@ -213,11 +213,9 @@ def make_default_boxes(
         height, width = feature.shape[-2:]
         y = (torch.arange(height, dtype=torch.float32, device=feature.device) + 0.5) / height
         x = (torch.arange(width, dtype=torch.float32, device=feature.device) + 0.5) / width
-        middle = torch.stack([x.repeat(height), y.repeat_interleave(width)], dim=1)
+        middle = pair_positions(x, y)[:, None]  # (H W, 1, 2)
         half = torch.tensor(level, dtype=torch.float32, device=feature.device) / 2
-        count = len(level)
-        middle, half = middle.repeat_interleave(count, 0), half.repeat(height * width, 1)
-        parts.append(torch.cat([middle - half, middle + half], dim=1))
+        parts.append(torch.cat([middle - half, middle + half], dim=2).reshape(-1, 4))
     scale = torch.tensor([size[1], size[0], size[1], size[0]], dtype=torch.float32)
     return torch.cat(parts) * scale.to(parts[0].device)
 
