@@ -132,7 +132,7 @@ MISTAKES = {
     "models resent18": "unknown model 'resent18'.|Did you mean 'resnet18'",
     "train {data} --smooth 0.1": "no flag --smooth",
     "train {data} --thresholds f1": "--thresholds is an option of task tag; this run is",
-    "train {data} --model efficientnet_lite0 --width 2": "--width is an option of model bcresnet",
+    "train {data} --model efficientnet_lite0 --cell lstm": "--cell is an option of model crnn",
 }
 
 
@@ -252,7 +252,7 @@ def test_json_of_models(run: Run) -> None:
 
 def test_models_on_a_terminal(run: Run) -> None:
     shown = run("models").out
-    assert "resnet110" in shown
+    assert "resnet{20,32,44,56,110}" in shown
     assert "timm/*" in shown
     assert "…" not in shown
 

@@ -255,8 +255,8 @@ def _head_tensors(network: Network, state: Mapping[str, Tensor], layer: str) -> 
 
 def _format_error(report: WeightReport, where: str, total: int, place: str) -> str:
     parts = [
-        f"{where} does not fit: {report.fraction_of_backbone:.0%} of the backbone's {total} "
-        f"tensors matched, and {MIN_MATCHED:.0%} are needed"
+        f"cannot load {where}: {report.fraction_of_backbone:.0%} of the backbone's {total} tensors "
+        f"match, and {MIN_MATCHED:.0%} are needed"
     ]
     parts += _format_names(report, place, ("unmatched in the file", "missing from it"))
     return "; ".join(parts) + "."
