@@ -104,7 +104,7 @@ def test_rows_that_cannot_be_read_are_counted(monkeypatch: pytest.MonkeyPatch) -
     )
     heard: list[str] = []
     with events.use_listener(lambda event: heard.append(getattr(event, "text", ""))):
-        compare_models._evaluate(model, Rows())  # type: ignore[arg-type]
+        compare_models._evaluate(model, Rows(), None)  # type: ignore[arg-type]
     assert "6 of 20 rows of photos cannot be read and are not scored" in " ".join(heard)
 
 

@@ -80,8 +80,9 @@ class Watch:
         elif event in _STARTING and str(arguments[0]) != sys.executable:
             self.found.append(f"started {arguments[0]}")
         elif event == "ctypes.dlopen":
-            if not str(arguments[0] or sys.prefix).startswith(self._code):  # None: this process
-                self.found.append(f"loaded {arguments[0]}")
+            library = arguments[0]  # None: this process
+            if library is not None and not str(library).startswith(self._code):
+                self.found.append(f"loaded {library}")
         elif event in _NEVER:
             self.found.append(f"{event} {arguments[:2]}")
 
