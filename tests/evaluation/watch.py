@@ -66,7 +66,8 @@ class Watch:
             "/usr/lib",
             "/lib",
         )
-        self._files = (*self._code, str(inside.resolve()), str(inside), scratch, *system)
+        own = os.environ["SKIPSTONE_CACHE"]  # what was measured on this machine
+        self._files = (*self._code, str(inside.resolve()), str(inside), scratch, own, *system)
 
     def heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "exec":

@@ -22,11 +22,11 @@ from skipstone.data.samples import Sample, SampleMeta
 from skipstone.image import augment as augment_module
 from skipstone.image import random_policies
 from skipstone.image.augment import ImageAugmentation, draw_crop_box
-from skipstone.image.augment_options import OPERATIONS, PRESETS, TINY, ImageAugmentOptions
+from skipstone.image.augment_options import MIXING, OPERATIONS, PRESETS, TINY, ImageAugmentOptions
 from skipstone.image.random_policies import CHANGES
 from tests.auditing.picture_rows import augment_for, make_sample
 
-SINGLE = [name for name in OPERATIONS if name not in ("mixup", "cutmix")]
+SINGLE = [name for name in OPERATIONS if name not in MIXING]
 
 
 def chw(sample: Sample) -> torch.Tensor:

@@ -12,7 +12,7 @@ from skipstone.data.samples import Sample, SampleMeta
 from skipstone.data.sources import Inline
 from skipstone.image.augment import ImageAugmentation
 from skipstone.image.augment_factory import make_image_augmentation
-from skipstone.image.augment_options import OPERATIONS, ImageAugmentOptions
+from skipstone.image.augment_options import MIXING, OPERATIONS, ImageAugmentOptions
 from skipstone.image.high_depth_augment import _PHOTO_ONLY, HighDepthAugmentation
 from skipstone.image.input import ImageInput
 from skipstone.image.options import ImageOptions
@@ -38,7 +38,7 @@ def made(input: ImageInput, **options: object) -> ImageAugmentation:
     return augment
 
 
-IN_PLACE = [name for name in OPERATIONS if name not in ("mixup", "cutmix", "scale")]
+IN_PLACE = [name for name in OPERATIONS if name not in (*MIXING, "scale")]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
