@@ -48,7 +48,9 @@ def _square(classes: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     row = st.lists(st.integers(0, 999), min_size=len(classes), max_size=len(classes))
     matrix = st.lists(row, min_size=len(classes), max_size=len(classes))
     cells = st.just([{"truth": 0, "answer": 0, "items": []}])
-    return _block("confusion", title=text, classes=st.just(classes), matrix=matrix, cells=cells)
+    return _block(
+        "confusion", title=text, classes=st.just(classes), matrix=matrix, cells=cells, unit=text
+    )
 
 
 _columns = st.fixed_dictionaries(

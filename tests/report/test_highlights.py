@@ -91,7 +91,7 @@ def test_words_of_tags_are_those_of_the_wrong_decision(
     source = FileRef(tmp_path / "a.txt")
     (answer,) = Tagging(task).predict([source])
     record = task.score_prediction(answer, truth)
-    (block,) = (s for s in task.report_sections([record], {}) if s["kind"] == "gallery")
+    (block, *_) = (s for s in task.report_sections([record], {}) if s["kind"] == "gallery")
     input = TextInput(TextOptions(text_features="tokens")).fit([source])
     table = pa.table({"id": [0], "path": ["a.txt"], "target": [truth]})
     rows = SimpleNamespace(column_values=lambda name: table[name].to_pylist(), table=table)

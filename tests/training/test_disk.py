@@ -339,7 +339,7 @@ def _plant_and(plant: Callable[[], None], stopped: Path, whole: Any, tmp: Path) 
 def test_sabotage_a_repeated_fsync_is_seen(
     stopped: Path, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stubborn(path: Path, chunks: Any) -> None:
+    def stubborn(path: Path, chunks: Any, origin: str = "") -> None:
         with path.open("wb") as file:
             for chunk in chunks:
                 file.write(chunk)

@@ -212,7 +212,7 @@ def check_head_needs(head: HeadSpec, backbone: BackboneSpec, name: str) -> None:
             fitting = [e.name for e in BACKBONES if need in e.provides]
             raise UsageError(
                 f"the head {head.name!r} needs {need}, which {name!r} does not provide.",
-                hint=f"Choose --model {' or '.join(fitting)}" if fitting else None,
+                hint=f"Choose a --model of these: {', '.join(fitting)}" if fitting else None,
             )
 
 

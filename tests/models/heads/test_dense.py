@@ -299,7 +299,7 @@ def test_a_backbone_without_what_a_head_needs_is_refused() -> None:
     arch = Arch(ComponentConfig("resnet18", {"options": {}}), ComponentConfig("segnet", args))
     with pytest.raises(UsageError, match="needs pooling indices, which 'resnet18'") as caught:
         build_network(arch, ImageInput(ImageOptions(channels=3)))
-    assert "--model vgg16_bn" in str(caught.value.hint)
+    assert "vgg16_bn" in str(caught.value.hint)
 
 
 def test_what_suits_a_head_is_asked_of_backbones_that_can() -> None:
