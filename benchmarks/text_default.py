@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 
 import skipstone
+from benchmarks import runs
 from benchmarks.runs import NO_DATA, Results, arguments_for, data_of, skipped
 from benchmarks.text import fit_peers
 from benchmarks.text_rows import paired, read_rows, score, write_table
@@ -86,10 +85,9 @@ def _fit_fold(rows: list[tuple[str, str]], train: np.ndarray, test: np.ndarray) 
         table = Path(folder, "texts.csv")
         write_table(table, [rows[at] for at in train], [])
         began = time.monotonic()
-        command = [sys.executable, "-m", "skipstone", "train", str(table), "--out", folder]
-        subprocess.run(command, check=True, capture_output=True)
+        run = runs.skipstone("train", str(table), "--out", str(Path(folder, "runs")))
         seconds["skipstone"] = time.monotonic() - began
-        answers = skipstone.load(Path(folder, "001")).predict([text.encode() for text in texts])
+        answers = skipstone.load(run["bundle"]).predict([text.encode() for text in texts])
         right["skipstone"] = [
             answer.fields["label"] == label  # type: ignore[union-attr]
             for answer, label in zip(answers, labels, strict=True)
