@@ -13,6 +13,8 @@ from tests.pipelines.command import SMALL, Answer, ask, script_answers
 from tests.pipelines.conftest import Trained
 from tests.text_data import rows, write_csv
 
+pytestmark = pytest.mark.proof  # minutes
+
 MEMBERS = {
     "logistic": ["--folds", "0"],
     "textcnn": [

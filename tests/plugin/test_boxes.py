@@ -14,6 +14,8 @@ from tests.plugin import skipstone_boxes
 from tests.plugin.installed import install, registered, skipstone
 from tests.plugin.skipstone_boxes.files import write_boxes
 
+pytestmark = pytest.mark.proof  # minutes
+
 
 class Chain(NamedTuple):
     home: Path
