@@ -7,7 +7,7 @@ import torchvision
 from torchvision.models.googlenet import InceptionAux
 
 from skipstone.core.registry import BACKBONES
-from skipstone.models.heads.auxiliary import AuxiliaryClassifier
+from skipstone.models.heads.base import AuxiliaryClassifier
 from skipstone.models.image_catalog import IMAGE_ENTRIES
 from skipstone.models.lenet import ScaledTanh
 from skipstone.models.profile import profile_backbone

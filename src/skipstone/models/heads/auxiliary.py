@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from skipstone.core.errors import UsageError
 from skipstone.models.heads.base import Head
@@ -63,22 +63,3 @@ def add_auxiliary_heads(network: Network, criterion: Criterion, *, factor: float
             )
         network.auxiliary[f"auxiliary_{index}"] = HeadOnMap(head, index=index).to(device)
     return AuxiliaryCriterion(criterion, dict.fromkeys(network.auxiliary, criterion), factor=factor)
-
-
-class AuxiliaryClassifier(Head):
-    """GoogLeNet's, with torchvision's names: (N, C, H, W) -> {"logits": (N, classes)}."""
-
-    def __init__(self, channels: int, *, classes: int) -> None:
-        super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d((4, 4))
-        self.conv = nn.Sequential()
-        self.conv.add_module("conv", nn.Conv2d(channels, 128, 1, bias=False))
-        self.conv.add_module("bn", nn.BatchNorm2d(128, eps=1e-3))
-        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
-        self.dropout = nn.Dropout(0.7)
-        self.fc2 = nn.Linear(1024, classes)
-
-    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
-        x = self.conv(self.pool(features[-1])).relu()  # (N, 128, 4, 4)
-        x = self.dropout(self.fc1(x.flatten(1)).relu())  # (N, 1024)
-        return {"logits": self.fc2(x)}

@@ -76,8 +76,6 @@ class LinearHead(Head):
         return {"logits": self.linear(self.dropout(pooled))}
 
     def make_auxiliary(self, channels: int, stride: int) -> Head:
-        from skipstone.models.heads.auxiliary import AuxiliaryClassifier  # a head itself
-
         return AuxiliaryClassifier(channels, classes=self.linear.out_features)
 
     def class_parameter_names(self) -> tuple[str, ...]:
@@ -100,3 +98,23 @@ class IdentityHead(Head):
 
     def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
         return {"logits": features[-1]}
+
+
+class AuxiliaryClassifier(Head):
+    """GoogLeNet's classifier on a map of the middle (Szegedy et al. 2014, arXiv:1409.4842, section 5),
+    with torchvision's names: (N, C, H, W) -> {"logits": (N, classes)}."""
+
+    def __init__(self, channels: int, *, classes: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d((4, 4))
+        self.conv = nn.Sequential()
+        self.conv.add_module("conv", nn.Conv2d(channels, 128, 1, bias=False))
+        self.conv.add_module("bn", nn.BatchNorm2d(128, eps=1e-3))
+        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        self.dropout = nn.Dropout(0.7)
+        self.fc2 = nn.Linear(1024, classes)
+
+    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
+        x = self.conv(self.pool(features[-1])).relu()  # (N, 128, 4, 4)
+        x = self.dropout(self.fc1(x.flatten(1)).relu())  # (N, 1024)
+        return {"logits": self.fc2(x)}

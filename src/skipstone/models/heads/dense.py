@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from skipstone.core.registry import HEADS
 from skipstone.models.heads.base import Head
 from skipstone.models.heads.options import FcnOptions
 
@@ -41,13 +42,13 @@ class DenseHead(Head):
         return ()
 
     def make_auxiliary(self, channels: int, stride: int) -> Head | None:
-        from skipstone.models.heads.fcn import FcnHead  # a decoder itself
-
         layers = self.class_layers()
         if not layers:
             return None
         classes = layers[0].out_channels
-        return FcnHead(FcnOptions(), channels=(channels,), strides=(stride,), classes=classes)
+        decoder = HEADS["fcn"].load()  # by name, since it is a DenseHead itself
+        made: Head = decoder(FcnOptions(), channels=(channels,), strides=(stride,), classes=classes)
+        return made
 
     def class_parameter_names(self) -> tuple[str, ...]:
         names = {id(module): name for name, module in self.named_modules()}
