@@ -155,5 +155,6 @@ ENTRIES = (
         decodes_boxes=True,
         train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
         finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 1e-3, "clip": 10.0},
+        discontinuous=True,
     ),
 )
