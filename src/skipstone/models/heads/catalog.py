@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from skipstone.core.specs import HeadSpec
 
 
@@ -26,6 +28,34 @@ def _dense(
         recommended_backbone_options={"output_stride": stride, "last_map": "stage"},
         requires=requires,
         discontinuous=discontinuous,
+    )
+
+
+def _boxes(
+    name: str,
+    target: str,
+    options: str,
+    summary: str,
+    source: str,
+    *,
+    lr: float = 1e-3,
+    discontinuous: bool = False,
+    regions: int = 0,
+) -> HeadSpec:
+    """A detector. Features of a frozen backbone are enough for most, and a step costs a third."""
+    return HeadSpec(
+        name,
+        f"skipstone.models.heads.{target}",
+        f"skipstone.models.heads.options:{options}",
+        summary=summary,
+        source=source,
+        output_level="box",
+        recommended_backbone_options={"last_map": "stage"},
+        discontinuous=discontinuous,
+        regions=regions,
+        decodes_boxes=True,
+        train_recipe={"optimizer": "adamw", "lr": lr, "clip": 10.0},
+        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": lr, "clip": 10.0},
     )
 
 
@@ -92,69 +122,48 @@ ENTRIES = (
         "Chen et al. 2018, arXiv:1802.02611",
         stride=16,
     ),
-    HeadSpec(
+    _boxes(
         "pyramid",
-        "skipstone.models.heads.pyramid:PyramidHead",
-        "skipstone.models.heads.options:PyramidOptions",
-        summary="a light pyramid, and an anchor-free head with task-aligned soft labels",
-        source="Li et al. 2020, arXiv:2006.04388; Feng et al. 2021, arXiv:2108.07755",
-        output_level="box",
-        decodes_boxes=True,
-        train_recipe={"optimizer": "adamw", "lr": 2e-3, "clip": 10.0},
-        # features of a frozen backbone are enough, and a step costs a third
-        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 2e-3, "clip": 10.0},
-        recommended_backbone_options={"last_map": "stage"},
+        "pyramid:PyramidHead",
+        "PyramidOptions",
+        "a light pyramid, and an anchor-free head with task-aligned soft labels",
+        "Li et al. 2020, arXiv:2006.04388; Feng et al. 2021, arXiv:2108.07755",
+        lr=2e-3,
     ),
-    HeadSpec(
+    _boxes(
         "yolo",
-        "skipstone.models.heads.yolo_head:YoloHead",
-        "skipstone.models.heads.options:YoloOptions",
-        summary="a box per cell of three grids, with decoupled branches and SimOTA",
-        source="Redmon et al. 2016, arXiv:1506.02640; Ge et al. 2021, arXiv:2107.08430",
-        output_level="box",
-        decodes_boxes=True,
-        train_recipe={"optimizer": "adamw", "lr": 2e-3, "clip": 10.0},
-        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 2e-3, "clip": 10.0},
-        recommended_backbone_options={"last_map": "stage"},
+        "yolo_head:YoloHead",
+        "YoloOptions",
+        "a box per cell of three grids, with decoupled branches and SimOTA",
+        "Redmon et al. 2016, arXiv:1506.02640; Ge et al. 2021, arXiv:2107.08430",
+        lr=2e-3,
     ),
-    HeadSpec(
-        "ssd",
-        "skipstone.models.heads.ssd:SsdHead",
-        "skipstone.models.heads.options:SsdOptions",
-        summary="default boxes of several shapes on several maps",
-        source="Liu et al. 2016, arXiv:1512.02325",
-        output_level="box",
-        recommended_backbone_options={"last_map": "stage"},
-        decodes_boxes=True,
-        train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
+    replace(
+        _boxes(
+            "ssd",
+            "ssd:SsdHead",
+            "SsdOptions",
+            "default boxes of several shapes on several maps",
+            "Liu et al. 2016, arXiv:1512.02325",
+        ),
         finetune_recipe={"freeze": 0.5, "freeze_epochs": 1, "lr": 1e-3, "clip": 10.0},
         fit_shape="skipstone.models.heads.ssd:fit_default_shapes",
     ),
-    HeadSpec(
+    _boxes(
         "faster-rcnn",
-        "skipstone.models.heads.faster_rcnn:FasterRcnnHead",
-        "skipstone.models.heads.options:FasterRcnnOptions",
-        summary="proposes regions, then classifies each",
-        source="Ren et al. 2015, arXiv:1506.01497; Lin et al. 2017, arXiv:1612.03144",
-        output_level="box",
-        recommended_backbone_options={"last_map": "stage"},
+        "faster_rcnn:FasterRcnnHead",
+        "FasterRcnnOptions",
+        "proposes regions, then classifies each",
+        "Ren et al. 2015, arXiv:1506.01497; Lin et al. 2017, arXiv:1612.03144",
         discontinuous=True,
-        decodes_boxes=True,
-        train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
-        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 1e-3, "clip": 10.0},
     ),
-    HeadSpec(
+    _boxes(
         "fast-rcnn",
-        "skipstone.models.heads.fast_rcnn:FastRcnnHead",
-        "skipstone.models.heads.options:FastRcnnOptions",
-        summary="classifies regions that selective search finds",
-        source="Girshick 2015, arXiv:1504.08083; Uijlings et al. 2013",
-        output_level="box",
-        regions=1000,
-        recommended_backbone_options={"last_map": "stage"},
-        decodes_boxes=True,
-        train_recipe={"optimizer": "adamw", "lr": 1e-3, "clip": 10.0},
-        finetune_recipe={"freeze": 1.0, "freeze_epochs": 0, "lr": 1e-3, "clip": 10.0},
+        "fast_rcnn:FastRcnnHead",
+        "FastRcnnOptions",
+        "classifies regions that selective search finds",
+        "Girshick 2015, arXiv:1504.08083; Uijlings et al. 2013",
         discontinuous=True,
+        regions=1000,
     ),
 )

@@ -15,6 +15,7 @@ The second stage equals torchvision's `RoIHeads` with its weights.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -29,10 +30,25 @@ from skipstone.models.region_losses import RegionCriterion
 _STRIDE = 16
 
 
-class FastRcnnHead(Head):
-    """{"boxes": (N, R * K, 4) in pixels of the input, "scores": (N, R * K, K) in 0..1}, float32.
+class RegionHead(Head):
+    """A second stage: {"boxes": (N, R * K, 4) in pixels of the input, "scores": (N, R * K, K) in
+    0..1}, float32, of the "regions" (N, R, 4) that `training_outputs` gives."""
 
-    The last of its features are the regions (N, R, 4), in pixels of the input.
+    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
+        raw = self.training_outputs(features, size)
+        logits, offsets = self.classify_regions(raw, raw["regions"])
+        return list_class_boxes(logits, offsets, raw["regions"], size)
+
+    @abstractmethod
+    def classify_regions(
+        self, outputs: dict[str, Tensor], regions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, R, K + 1) and offsets (N, R, K + 1, 4) of regions (N, R, 4)."""
+
+
+class FastRcnnHead(RegionHead):
+    """Classifies the regions that come with the picture. The last of its features are those regions
+    (N, R, 4), in pixels of the input.
 
     Args:
         options: widths.
@@ -56,11 +72,6 @@ class FastRcnnHead(Head):
         self.lateral = nn.Conv2d(channels[self.used], width, 1)
         self.roi_heads = RegionClassifier(width, options.region_hidden, classes)
 
-    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
-        raw = self.training_outputs(features, size)
-        logits, offsets = self.classify_regions(raw, raw["regions"])
-        return list_class_boxes(logits, offsets, raw["regions"], size)
-
     def training_outputs(
         self, features: tuple[Tensor, ...], size: Sequence[int]
     ) -> dict[str, Tensor]:
@@ -71,7 +82,6 @@ class FastRcnnHead(Head):
     def classify_regions(
         self, outputs: dict[str, Tensor], regions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, R, K + 1) and offsets (N, R, K + 1, 4) of regions (N, R, 4)."""
         pooled = pool_regions([outputs["map"]], [self.stride], regions)
         logits, offsets = self.roi_heads(pooled, regions.shape[1])
         return logits, offsets

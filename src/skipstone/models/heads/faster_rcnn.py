@@ -26,14 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skipstone.models.box_offsets import clip_boxes, decode_offsets, pair_positions
-from skipstone.models.heads.base import Head
+from skipstone.models.heads.fast_rcnn import RegionHead
 from skipstone.models.heads.options import FasterRcnnOptions
 from skipstone.models.losses import Criterion
 from skipstone.models.region_layers import (
     FeaturePyramid,
     RegionClassifier,
     Suppression,
-    list_class_boxes,
     pool_regions,
 )
 from skipstone.models.region_losses import PROPOSAL_WEIGHTS, ProposalCriterion
@@ -67,8 +66,8 @@ class ProposalLayers(nn.Module):
         return objectness, [value.reshape(value.shape[0], -1, 4) for value in offsets]
 
 
-class FasterRcnnHead(Head):
-    """{"boxes": (N, R * K, 4) in pixels of the input, "scores": (N, R * K, K) in 0..1}, float32.
+class FasterRcnnHead(RegionHead):
+    """Proposes regions, and classifies them.
 
     Args:
         options: widths, anchors and number of regions.
@@ -99,11 +98,6 @@ class FasterRcnnHead(Head):
         self.suppression = Suppression(PROPOSAL_IOU)
         self.roi_heads = RegionClassifier(width, options.region_hidden, classes)
 
-    def forward(self, features: tuple[Tensor, ...], size: Sequence[int]) -> dict[str, Tensor]:
-        raw = self.training_outputs(features, size)
-        logits, offsets = self.classify_regions(raw, raw["regions"])
-        return list_class_boxes(logits, offsets, raw["regions"], size)
-
     def training_outputs(
         self, features: tuple[Tensor, ...], size: Sequence[int]
     ) -> dict[str, Tensor]:
@@ -127,7 +121,6 @@ class FasterRcnnHead(Head):
     def classify_regions(
         self, outputs: dict[str, Tensor], regions: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N, R, K + 1) and offsets (N, R, K + 1, 4) of regions (N, R, 4)."""
         maps = [outputs[f"map{level}"] for level in range(len(self.used))]
         pooled = pool_regions(maps, self.strides, regions)
         logits, offsets = self.roi_heads(pooled, regions.shape[1])
