@@ -18,6 +18,7 @@ from skipstone.inputs.base import DecodedSample
 from skipstone.models.build import build_network, export_tensors, recommend_options
 from skipstone.training.objective import Objective, criterion_for
 from tests.box_data import make_scenes
+from tests.small_bundles import bundle_of
 
 NAMES = ("square", "disc")
 
@@ -37,17 +38,8 @@ def box_bundle(head: str, *, side: int = 64, **head_options: Any) -> Bundle:
     )
     torch.manual_seed(0)
     network = build_network(arch, input).eval()
-    state, arrays = input.get_state()
-    return Bundle(
-        arch=arch,
-        input={"name": "image", "options": dataclasses.asdict(input.options), "state": state},
-        task={"name": "detect", "options": dataclasses.asdict(options), "schema": schema},
-        post={},
-        lineage={"command": "test", "seed": 0},
-        metrics={},
-        tensors=export_tensors(network),
-        input_arrays=arrays,
-    )
+    record = {"name": "detect", "options": dataclasses.asdict(options), "schema": schema}
+    return bundle_of(network, arch, input, record, {})
 
 
 def taught_boxes(bundle: Bundle, *, steps: int = 40, scenes: int = 12, side: int = 64) -> Bundle:

@@ -22,6 +22,7 @@ from skipstone.inference.export.openvino_export import export_openvino
 from skipstone.inference.golden_outputs import store_goldens
 from skipstone.inference.restore import restore_network, restore_task
 from skipstone.models.build import build_network, export_tensors, recommend_options
+from skipstone.models.network import Network
 from skipstone.training.objective import Objective
 from tests.mask_data import NAMES, make_scene
 
@@ -43,13 +44,23 @@ def small_bundle(task: str = "classify", size: int = 24, channels: int = 3) -> B
     torch.manual_seed(0)
     network = build_network(arch, input)
     _settle(network, input)
+    post: dict[str, Any] = {"temperature": 1.5}
+    if task != "classify":
+        post["thresholds"] = [0.4, 0.5, 0.6]
+    record = {"name": task, "options": dataclasses.asdict(options), "schema": schema}
+    return bundle_of(network, arch, input, record, post)
+
+
+def bundle_of(
+    network: Network, arch: Arch, input: ImageInput, task: dict[str, Any], post: dict[str, Any]
+) -> Bundle:
+    """An unsaved bundle of these parts; `task` is its record: name, options and schema."""
     state, arrays = input.get_state()
-    post = {"temperature": 1.5}
     return Bundle(
         arch=arch,
         input={"name": "image", "options": dataclasses.asdict(input.options), "state": state},
-        task={"name": task, "options": dataclasses.asdict(options), "schema": schema},
-        post=post if task == "classify" else {**post, "thresholds": [0.4, 0.5, 0.6]},
+        task=task,
+        post=post,
         lineage={"command": "test", "seed": 0},
         metrics={},
         tensors=export_tensors(network),
@@ -82,17 +93,8 @@ def mask_bundle(
     )
     torch.manual_seed(0)
     network = build_network(arch, input).eval()
-    state, arrays = input.get_state()
-    return Bundle(
-        arch=arch,
-        input={"name": "image", "options": dataclasses.asdict(input.options), "state": state},
-        task={"name": "segment", "options": dataclasses.asdict(options), "schema": schema},
-        post={"temperature": 1.0},
-        lineage={"command": "test", "seed": 0},
-        metrics={},
-        tensors=export_tensors(network),
-        input_arrays=arrays,
-    )
+    record = {"name": "segment", "options": dataclasses.asdict(options), "schema": schema}
+    return bundle_of(network, arch, input, record, {"temperature": 1.0})
 
 
 def taught_masks(
